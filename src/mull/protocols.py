@@ -1,0 +1,77 @@
+"""The three seams of mull. Everything else implements one of them or is handed one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from mull.types import Answer, Candidate, Chat, Chunk, Completion, Meter, Prompt, Sampling, Score, Task, VerifierKind
+
+if TYPE_CHECKING:
+    from mull.run import Run
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Samples continuations of a prompt from one model.
+
+    Closing an iterator of `sample` or `stream` aborts, in the engine too, what has not finished; whatever
+    way a request ends, its usage is added to the meter exactly once, before the iterator is gone.
+    """
+
+    model: str
+    """Name under which the model is served."""
+    continues: bool
+    """Whether it can continue a partial answer (step search needs it)."""
+    context: int
+    """Longest prompt plus completion, in tokens."""
+
+    async def render(self, chat: Chat) -> Prompt:
+        """Apply the chat template.
+
+        Raises:
+            InvalidRequest: the chat cannot be rendered or is longer than the context.
+        """
+        ...
+
+    def sample(
+        self, prompt: Prompt, sampling: Sampling, *, n: int = 1, meter: Meter | None = None
+    ) -> AsyncGenerator[Completion, None]:
+        """Sample `n` continuations; they arrive in the order in which they finish.
+
+        With a seed, sample `i` uses `seed + i`.
+
+        Raises:
+            EngineUnavailable: the engine died or does not answer.
+            InvalidRequest: the engine refuses the prompt or a sampling setting.
+        """
+        ...
+
+    def stream(self, prompt: Prompt, sampling: Sampling, *, meter: Meter | None = None) -> AsyncGenerator[Chunk, None]:
+        """Sample one continuation, token by token; the last chunk carries the completion."""
+        ...
+
+
+@runtime_checkable
+class Verifier(Protocol):
+    """Judges candidates. Scoring a batch equals scoring its members one by one."""
+
+    name: str
+    kind: VerifierKind
+
+    async def score(self, task: Task, candidates: Sequence[Candidate]) -> list[Score]:
+        """One score a candidate, in order.
+
+        Raises:
+            VerifierUnavailable: the verifier died or does not answer.
+        """
+        ...
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """A way to spend compute on a task. Its fields are its request parameters."""
+
+    async def __call__(self, task: Task, run: Run) -> Answer:
+        """Solve the task with what `run` allows; a spent budget yields the best so far."""
+        ...
