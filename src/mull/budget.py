@@ -52,7 +52,8 @@ class Budget:
     @property
     def tokens_left(self) -> int | None:
         """Tokens neither spent nor reserved; None without a limit."""
-        return None if self.limits.tokens is None else max(0, self.limits.tokens - self.tokens - self._reserved)
+        limit = self.limits.tokens
+        return None if limit is None else max(0, limit - self.tokens - self._reserved)
 
     @property
     def samples_left(self) -> int | None:

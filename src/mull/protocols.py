@@ -47,7 +47,9 @@ class Generator(Protocol):
         """
         ...
 
-    def stream(self, prompt: Prompt, sampling: Sampling, *, meter: Meter | None = None) -> AsyncGenerator[Chunk, None]:
+    def stream(
+        self, prompt: Prompt, sampling: Sampling, *, meter: Meter | None = None
+    ) -> AsyncGenerator[Chunk, None]:
         """Sample one continuation, token by token; the last chunk carries the completion."""
         ...
 

@@ -282,7 +282,8 @@ class Run:
         limit = sampling.max_tokens or 0
         started, meter, left, billed = self.trace.now(), Meter(), n, 0
         try:
-            async with aclosing(self._generator.sample(origin.prompt, sampling, n=n, meter=meter)) as completions:
+            stream = self._generator.sample(origin.prompt, sampling, n=n, meter=meter)
+            async with aclosing(stream) as completions:
                 async for completion in completions:
                     left -= 1
                     billed += completion.usage.completion

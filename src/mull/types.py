@@ -44,7 +44,8 @@ def text_of(content: Any) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, Sequence):
-        return "".join(p.get("text", "") for p in content if isinstance(p, Mapping) and p.get("type") == "text")
+        parts = (p for p in content if isinstance(p, Mapping) and p.get("type") == "text")
+        return "".join(p.get("text", "") for p in parts)
     return ""
 
 

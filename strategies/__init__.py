@@ -1,0 +1,1 @@
+"""Test-time-compute strategies: pure search over a `Run`, one file each, no I/O of their own."""

@@ -1,0 +1,49 @@
+"""Best-of-N: sample several answers and let a verifier choose.
+
+Cobbe et al. 2021, Training Verifiers to Solve Math Word Problems; weighted by equal answers as in
+Li et al. 2023, Making Language Models Better Reasoners with Step-Aware Verifier.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from mull.run import Run
+from mull.strategies.base import StrategyModel
+from mull.strategies.ranking import by_score, by_votes, read, with_scores
+from mull.types import Aggregation, Answer, Choice, Task, VerifierKind
+
+
+class BestOfN(StrategyModel):
+    """Samples `n` answers and returns the one that the verifier scores highest.
+
+    Cost: `n` generations and `n` verifier scores.
+    """
+
+    scores: ClassVar[VerifierKind | None] = "outcome"
+
+    n: int = Field(16, ge=1, le=1024, description="How many answers to sample.")
+    aggregate: Aggregation = Field("min", description="How a process verifier's step scores become one.")
+
+    async def __call__(self, task: Task, run: Run) -> Answer:
+        """Sample, score, take the best."""
+        return by_score(await self._scored(run))
+
+    async def _scored(self, run: Run) -> list[Choice]:
+        candidates = await run.collect(await run.start(), n=self.n)
+        choices = await read(run, candidates)
+        return with_scores(choices, await run.score(candidates, self.aggregate), self.aggregate)
+
+
+class WeightedBestOfN(BestOfN):
+    """Samples `n` answers, sums the verifier's scores of equal answers and returns the heaviest answer.
+
+    Cost: `n` generations and `n` verifier scores. Without any readable answer it is `best_of_n`.
+    """
+
+    async def __call__(self, task: Task, run: Run) -> Answer:
+        """Sample, score, vote with the scores as weights."""
+        choices = await self._scored(run)
+        return by_votes(choices, [c.score or 0.0 for c in choices])
