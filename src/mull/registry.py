@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import cached_property
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar, cast
 
@@ -25,13 +26,14 @@ class Registry(Generic[T]):
         self._group = group
         self._builtin = builtin
 
+    @cached_property
     def _targets(self) -> dict[str, str]:
         found = {point.name: point.value for point in entry_points(group=self._group)}
         return found | self._builtin
 
     def names(self) -> list[str]:
         """All known names, sorted."""
-        return sorted(self._targets())
+        return sorted(self._targets)
 
     def get(self, name: str, *, param: str | None = None) -> T:
         """The object registered as `name`.
@@ -39,7 +41,7 @@ class Registry(Generic[T]):
         Raises:
             NotFound: with the known names; `param` is the request field to blame.
         """
-        target = self._targets().get(name)
+        target = self._targets.get(name)
         if target is None:
             raise NotFound(f"unknown {self._kind} {name!r}; known are {one_of(self.names())}", param=param)
         module, _, attribute = target.partition(":")

@@ -1,0 +1,76 @@
+"""Where a completion ends: at a stop string, at the step delimiter, or between the two.
+
+Engines stop at the first string that completes, cut the text behind it and keep every token id. A step is
+continued from its ids, so its text must be what the ids say; an answer must end before its stop string, also
+before one that began in an earlier step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mull.types import Finish, Sampling
+
+
+def stop_strings(sampling: Sampling) -> list[str]:
+    """What the engine is to stop at, included in its text; on a tie the first one wins."""
+    step = [sampling.step] if sampling.step and sampling.step not in sampling.stop else []
+    return [*sampling.stop, *step]
+
+
+def conclude(
+    text: str, token: str, *, reason: str, stop: str | int | None, sampling: Sampling, before: str
+) -> tuple[str, Finish]:
+    """The text and finish of an ended completion.
+
+    Args:
+        text: What the engine generated, cut behind the string it stopped at.
+        token: The text of the last token alone.
+        reason: The engine's finish reason.
+        stop: The string or token id it stopped at; None for the end of sequence.
+        sampling: What was asked for.
+        before: The answer's text before this completion.
+    """
+    finish: Finish = "stop" if reason == "stop" else "length"
+    whole = text
+    if finish == "stop" and stop == sampling.step and stop not in sampling.stop:
+        whole, finish = text + beyond(text, token), "step"
+    elif finish == "stop":
+        whole = text.removesuffix(stop if isinstance(stop, str) else token)
+    position = stop_position(before, whole, sampling.stop, seen=len(text))
+    return (whole, finish) if position is None else (whole[:position], "stop")
+
+
+def beyond(text: str, token: str) -> str:
+    """What a last token holds behind the delimiter at which the engine cut the text.
+
+    Args:
+        text: The completion's text, ending in the delimiter.
+        token: The text of its last token, in which the delimiter was completed.
+    """
+    for end in range(len(token), 0, -1):
+        if text.endswith(token[:end]):
+            return token[end:]
+    return ""
+
+
+def stop_position(before: str, text: str, stops: Sequence[str], *, seen: int) -> int | None:
+    """Where in `text` the first stop string begins that the engine could not see; None without one.
+
+    Args:
+        before: The answer's text before this completion. A stop string that begins there counts as beginning
+            at 0.
+        text: The completion's text.
+        stops: The stop strings.
+        seen: How much of `text` the engine has searched itself.
+    """
+    ends: list[tuple[int, int]] = []
+    for stop in stops:
+        tail = before[max(0, len(before) - len(stop) + 1) :]
+        across = (tail + text[: len(stop) - 1]).find(stop)
+        if across >= 0:
+            ends.append((across - len(tail) + len(stop), 0))
+        within = text.find(stop, max(0, seen - len(stop) + 1))
+        if within >= 0:
+            ends.append((within + len(stop), within))
+    return min(ends)[1] if ends else None

@@ -1,0 +1,254 @@
+"""The HTTP application: routes, and what they share."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+import mull
+from mull.errors import InvalidRequest, MullError
+from mull.protocols import Generator, Verifier
+from mull.server.backend import Backend
+from mull.server.choose import Catalog
+from mull.server.errors import body_of, headers_of
+from mull.server.metrics import Metrics
+from mull.server.middleware import RequestLog
+from mull.server.reply import Reply, as_json
+from mull.server.schemas import ChatRequest, parse
+from mull.server.service import Job, Service
+from mull.server.settings import Settings
+from mull.strategies.registry import STRATEGIES
+
+log = logging.getLogger(__name__)
+
+
+class TooLarge(InvalidRequest):
+    """The request's body is larger than the configuration allows."""
+
+    status = 413
+    code = "request_too_large"
+
+
+class WrongMediaType(InvalidRequest):
+    """The body is not sent as JSON."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class Unauthorized(InvalidRequest):
+    """No API key, or not one of ours."""
+
+    status = 401
+    type = "authentication_error"
+    code = "invalid_api_key"
+
+
+class Api:
+    """The routes of one server.
+
+    Args:
+        settings: The configuration.
+        backend: What the server runs on.
+        metrics: Where requests are counted.
+    """
+
+    def __init__(self, settings: Settings, backend: Backend, metrics: Metrics) -> None:
+        self._settings = settings
+        self._backend = backend
+        self._metrics = metrics
+        self._keys = [key.get_secret_value().encode() for key in settings.api_keys]
+
+    def routes(self) -> APIRouter:
+        """All routes; those under /v1 want a key where keys are configured."""
+        v1 = APIRouter(prefix="/v1", dependencies=[Depends(self.authorize)])
+        body = {
+            "content": {"application/json": {"schema": ChatRequest.model_json_schema()}},
+            "required": True,
+        }
+        v1.post("/chat/completions", openapi_extra={"requestBody": body})(self.chat_completions)
+        v1.get("/models")(self.models)
+        v1.get("/models/{name:path}")(self.model)
+        v1.get("/ttc/strategies")(self.strategies)
+        v1.get("/ttc/verifiers")(self.verifiers)
+        router = APIRouter()
+        router.include_router(v1)
+        router.get("/health")(self.health)
+        router.get("/ready")(self.ready)
+        router.get("/metrics")(self.metrics)
+        return router
+
+    async def authorize(self, request: Request) -> None:
+        """Let requests with a known key pass.
+
+        Raises:
+            Unauthorized: there is none.
+        """
+        if not self._keys:
+            return
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        # All keys are compared, each in constant time: the answer's delay says nothing about any of them.
+        found = [hmac.compare_digest(key.strip().encode(), known) for known in self._keys]
+        if scheme.lower() != "bearer" or not any(found):
+            raise Unauthorized("a valid API key is needed: Authorization: Bearer <key>")
+
+    async def chat_completions(self, request: Request) -> Response:
+        """Answer a conversation, as JSON or as server-sent events."""
+        body = await self._body(request)
+        self._backend.check_started()
+        asked = parse(body, nesting=self._settings.limits.nesting)
+        job = Job(plan=self._catalog.choose(asked), task=asked.task())
+        return Reply(self._service, job, asked, heartbeat=self._settings.heartbeat)
+
+    async def models(self) -> Response:
+        """All models, each also with every strategy and preset that works with it."""
+        self._backend.check_started()
+        catalog = self._catalog
+        names = [n for m in catalog.models for n in (m, *(f"{m}+{alias}" for alias in catalog.aliases(m)))]
+        return as_json({"object": "list", "data": [self._card(name) for name in names]})
+
+    async def model(self, name: str) -> Response:
+        """One model."""
+        self._backend.check_started()
+        self._catalog.served(name)
+        return as_json(self._card(name))
+
+    async def strategies(self) -> Response:
+        """The strategies: what they do, their parameters as JSON Schema, what they need, where they work."""
+        self._backend.check_started()
+        catalog, data = self._catalog, []
+        for name in STRATEGIES.names():
+            strategy = STRATEGIES.get(name)
+            models = [model for model in catalog.models if name in catalog.aliases(model)]
+            data.append(
+                {
+                    "name": name,
+                    "description": strategy.__doc__,
+                    "parameters": strategy.model_json_schema(),
+                    "needs": {"verifier": strategy.scores, "continues": strategy.continues},
+                    "models": models,
+                }
+            )
+        return as_json({"object": "list", "data": data})
+
+    async def verifiers(self) -> Response:
+        """The verifiers and whether they answer."""
+        self._backend.check_started()
+        healthy = await self._backend.healthy_verifiers()
+        data = [
+            {"name": name, "kind": verifier.kind, "healthy": healthy[name]}
+            for name, verifier in self._backend.verifiers.items()
+        ]
+        return as_json({"object": "list", "data": data})
+
+    async def health(self) -> Response:
+        """Whether this process lives."""
+        return as_json({"status": "ok", "version": mull.__version__})
+
+    async def ready(self) -> Response:
+        """Whether requests can be served; 503 says what is missing."""
+        await self._backend.check()
+        return as_json({"status": "ready"})
+
+    async def metrics(self) -> Response:
+        """Prometheus metrics of the server and of the engines in this process."""
+        return Response(self._metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @property
+    def _catalog(self) -> Catalog:
+        return Catalog(
+            settings=self._settings,
+            models={name: generator.continues for name, generator in self._backend.generators.items()},
+            verifiers={name: verifier.kind for name, verifier in self._backend.verifiers.items()},
+        )
+
+    @property
+    def _service(self) -> Service:
+        return Service(
+            generators=self._backend.generators,
+            verifiers=self._backend.verifiers,
+            answers=self._backend.answers,
+            metrics=self._metrics,
+            fallback=self._settings.fallback == "majority_vote",
+        )
+
+    def _card(self, name: str) -> dict[str, Any]:
+        root, _, alias = name.partition("+")
+        return {
+            "id": name,
+            "object": "model",
+            "created": self._backend.created,
+            "owned_by": "mull",
+            "root": root,
+            "parent": root if alias else None,
+        }
+
+    async def _body(self, request: Request) -> bytes:
+        """The request's body.
+
+        Raises:
+            WrongMediaType: it is not JSON. Browsers send anything else across sites without asking.
+            TooLarge: it is larger than allowed.
+        """
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise WrongMediaType("send the body as Content-Type: application/json")
+        most, body = self._settings.limits.request_bytes, bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > most:
+                raise TooLarge(f"the body is larger than the allowed {most} bytes")
+        return bytes(body)
+
+
+def create_app(
+    settings: Settings,
+    *,
+    generators: Mapping[str, Generator] | None = None,
+    verifiers: Mapping[str, Verifier] | None = None,
+    on_failure: Callable[[], None] | None = None,
+) -> FastAPI:
+    """The application.
+
+    Args:
+        settings: The configuration.
+        generators: Models that run already, instead of starting the configured ones.
+        verifiers: Verifiers that run already, instead of starting the configured ones.
+        on_failure: Called when an engine or verifier cannot be started.
+    """
+    backend = Backend(settings, generators=generators, verifiers=verifiers, on_failure=on_failure)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await backend.open()
+        try:
+            yield
+        finally:
+            await backend.close()
+
+    app = FastAPI(title="mull", version=mull.__version__, lifespan=lifespan, redirect_slashes=False)
+    app.include_router(Api(settings, backend, Metrics()).routes())
+    app.add_middleware(RequestLog)
+    app.add_exception_handler(MullError, _on_mull_error)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    return app
+
+
+async def _on_mull_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, MullError)
+    return as_json(body_of(error), status=error.status, headers=headers_of(error))
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    """Unknown paths and methods, in the shape that clients of this API can read."""
+    assert isinstance(error, HTTPException)
+    problem = InvalidRequest(
+        f"{request.method} {request.url.path}: {error.detail.lower()}",
+        code=error.detail.lower().replace(" ", "_"),
+    )
+    return as_json(body_of(problem), status=error.status_code, headers=dict(error.headers or {}))

@@ -1,0 +1,196 @@
+"""Everything a server runs on: the engines, the verifiers and the reader of answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Protocol, cast
+
+from mull.answers import Answers
+from mull.errors import InvalidRequest, Unavailable
+from mull.protocols import Generator, Verifier
+from mull.server.settings import ModelSettings, Settings
+from mull.types import Candidate, Chat, Prompt, Task
+
+if TYPE_CHECKING:
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    from mull.engines.remote import RemoteGenerator
+    from mull.verifiers.config import Verifiers
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 5.0
+"""Seconds after which a verifier that does not answer counts as down."""
+
+
+class _Checked(Generator, Protocol):
+    """What our own engines can do beside generating."""
+
+    async def check(self) -> None: ...
+
+
+class Backend:
+    """Starts in the background, so that the server can say meanwhile what it waits for.
+
+    Args:
+        settings: What to start.
+        generators: Models that run already, instead of the configured ones; not closed here.
+        verifiers: Verifiers that run already, instead of the configured ones; not closed here.
+        on_failure: Called when something cannot be started.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        generators: Mapping[str, Generator] | None = None,
+        verifiers: Mapping[str, Verifier] | None = None,
+        on_failure: Callable[[], None] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._given = generators, verifiers
+        self._on_failure = on_failure
+        self._engines: dict[str, AsyncLLM] = {}
+        self._own: dict[str, _Checked] = {}
+        self._remotes: list[RemoteGenerator] = []
+        self._built: Verifiers | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self.created = int(time.time())
+        self.answers = Answers()
+        self.generators: dict[str, Generator] = {}
+        self.verifiers: Mapping[str, Verifier] = {}
+        self.ready = False
+        self.failure: str | None = None
+
+    async def open(self) -> None:
+        """Begin to start everything; returns at once."""
+        self._starting = asyncio.create_task(self._start())
+        if self._given[0] is not None and self._given[1] is not None:
+            await self._starting
+
+    async def close(self) -> None:
+        """Stop everything that was started here."""
+        self.ready = False
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+        if self._built is not None:
+            await self._built.close()
+        for remote in self._remotes:
+            await remote.close()
+        if self._engines:
+            from mull.engines.launch import stop
+
+            await stop(self._engines)
+        await self.answers.close()
+
+    async def check(self) -> None:
+        """Whether all requests can be served.
+
+        Raises:
+            Unavailable: naming what is missing: not started yet, failed to start, or dead since.
+        """
+        self.check_started()
+        for generator in self._own.values():
+            await generator.check()
+
+    def check_started(self) -> None:
+        """Whether everything has been started.
+
+        Raises:
+            Unavailable: naming what is missing.
+        """
+        if self.failure is not None:
+            raise Unavailable(f"the server could not start: {self.failure}", code="not_ready")
+        if not self.ready:
+            names = [*self._settings.models, *self._settings.verifiers]
+            missing = [name for name in names if name not in self.generators and name not in self.verifiers]
+            raise Unavailable(f"still starting: {', '.join(missing)}", code="not_ready")
+
+    async def healthy_verifiers(self) -> dict[str, bool]:
+        """Whether each verifier answers, found out by asking it to score a word."""
+        async with asyncio.TaskGroup() as group:
+            probes = {name: group.create_task(_answers(v)) for name, v in self.verifiers.items()}
+        return {name: probe.result() for name, probe in probes.items()}
+
+    async def _start(self) -> None:
+        generators, verifiers = self._given
+        try:
+            if generators is None:
+                await self._start_engines(with_verifiers=verifiers is None)
+            else:
+                self.generators = dict(generators)
+            self.verifiers = await self._build_verifiers() if verifiers is None else verifiers
+            self.ready = True
+            log.info("ready: %s", ", ".join([*self.generators, *self.verifiers]))
+        except Exception as error:
+            self.failure = str(error) or type(error).__name__
+            log.exception("the server could not start")
+            if self._on_failure is not None:
+                self._on_failure()
+
+    async def _start_engines(self, *, with_verifiers: bool) -> None:
+        """The engines of this process one after the other, connections to other servers meanwhile."""
+        from mull.engines.launch import EngineSpec, launch
+        from mull.verifiers.config import engine_specs
+
+        models = self._settings.models
+        specs = [
+            EngineSpec(name=name, model=model.path, options=_options(model))
+            for name, model in models.items()
+            if model.path is not None
+        ]
+        if with_verifiers:
+            specs += engine_specs(self._settings.verifiers)
+        async with asyncio.TaskGroup() as group:
+            for name, model in models.items():
+                if model.url is not None:
+                    group.create_task(self._connect(name, model.url, model))
+            self._engines = await launch(specs) if specs else {}
+        from mull.engines.vllm import VLLMGenerator
+
+        for name, model in models.items():
+            if model.path is not None:
+                self._own[name] = VLLMGenerator(self._engines[name], model=name)
+        self.generators = {name: self._own[name] for name in models}
+
+    async def _connect(self, name: str, url: str, model: ModelSettings) -> None:
+        from mull.engines.remote import RemoteGenerator
+
+        key = None if model.api_key_env is None else os.environ.get(model.api_key_env)
+        remote = await RemoteGenerator.connect(url, model=model.served_as or name, api_key=key)
+        self._remotes.append(remote)
+        self._own[name] = remote
+
+    async def _build_verifiers(self) -> Mapping[str, Verifier]:
+        from mull.verifiers.config import build
+
+        self._built = await build(
+            self._settings.verifiers,
+            answers=self.answers,
+            policies=tuple(model.path for model in self._settings.models.values() if model.path is not None),
+            engines=self._engines,
+        )
+        return cast(Mapping[str, Verifier], self._built)
+
+
+def _options(model: ModelSettings) -> dict[str, object]:
+    context = {} if model.context is None else {"max_model_len": model.context}
+    return {**context, **model.options}
+
+
+async def _answers(verifier: Verifier) -> bool:
+    chat = Chat(messages=({"role": "user", "content": "1 + 1"},))
+    word = Candidate(prompt=Prompt(chat=chat, text="2"), steps=("2",), finish="stop")
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await verifier.score(Task(chat=chat), [word])
+    except (Unavailable, TimeoutError):
+        return False
+    except InvalidRequest:
+        return True  # It wants more than a word (a reference, say), but it is there to say so.
+    return True

@@ -1,0 +1,213 @@
+"""How a request chooses its model, strategy, verifier and budget.
+
+First match wins: the request's `ttc.strategy`; the model's name (`mull-tiny+beam_search`, or a preset,
+`mull-tiny+careful`); `reasoning_effort`, where the configuration maps it; the configured default. Other
+fields of `ttc` then adjust what was chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from mull.budget import Limits
+from mull.errors import InvalidRequest, NotFound, Unsupported, one_of
+from mull.server.errors import invalid
+from mull.server.schemas import TTC, BudgetRequest, ChatRequest
+from mull.server.settings import MaxLimits, Preset, Settings
+from mull.strategies.base import StrategyModel
+from mull.strategies.registry import STRATEGIES
+from mull.types import VerifierKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a request gets."""
+
+    model: str
+    alias: str
+    """The model as the request named it."""
+    name: str
+    """The strategy's name."""
+    strategy: StrategyModel
+    verifier: str | None
+    limits: Limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalog:
+    """What there is to choose from."""
+
+    settings: Settings
+    models: Mapping[str, bool]
+    """Name to whether its engine continues a partial answer."""
+    verifiers: Mapping[str, VerifierKind]
+
+    def choose(self, request: ChatRequest) -> Plan:
+        """Decide.
+
+        Raises:
+            NotFound: the model does not exist.
+            InvalidRequest: the strategy, one of its parameters, the verifier or the budget is wrong.
+        """
+        ttc = request.ttc or TTC()
+        model, choice, source = self._chosen(request, ttc)
+        strategy = self._strategy(choice, ttc)
+        if strategy.continues and not self.models[model]:
+            raise Unsupported(
+                f"{source}: {choice.strategy} needs an engine that continues a partial answer, which "
+                f"{model}'s cannot; use {one_of(self._strategies(model))}",
+                param=source,
+            )
+        _check_sampling(request, strategy, choice.strategy, self.settings.limits)
+        return Plan(
+            model=model,
+            alias=request.model,
+            name=choice.strategy,
+            strategy=strategy,
+            verifier=self._verifier(choice, strategy, ttc, source),
+            limits=_limits(choice.budget, ttc.budget, self.settings.limits),
+        )
+
+    def aliases(self, model: str) -> Iterator[str]:
+        """The names after `+` that work with a model: strategies and presets."""
+        yield from self._strategies(model)
+        for name, preset in self.settings.presets.items():
+            if self._works(model, STRATEGIES.get(preset.strategy)):
+                yield name
+
+    def served(self, name: str) -> str:
+        """The model behind a name with or without `+alias`.
+
+        Raises:
+            NotFound: it does not exist.
+        """
+        model, plus, alias = name.partition("+")
+        if model in self.models and (not plus or alias in self.aliases(model)):
+            return model
+        known = one_of(self.models)
+        if model in self.models:
+            known = one_of(f"{model}+{alias}" for alias in self.aliases(model))
+        raise NotFound(
+            f"the model {name!r:.200} does not exist; known are {known}",
+            param="model",
+            code="model_not_found",
+        )
+
+    def _chosen(self, request: ChatRequest, ttc: TTC) -> tuple[str, Preset, str]:
+        """The model, what it is asked to do, and the field that said so."""
+        model = self.served(request.model)
+        _, _, alias = request.model.partition("+")
+        if ttc.strategy is not None:
+            if ttc.strategy not in STRATEGIES.names():
+                raise InvalidRequest(
+                    f"ttc.strategy: unknown strategy {ttc.strategy!r:.80}; "
+                    f"known are {one_of(STRATEGIES.names())}",
+                    param="ttc.strategy",
+                )
+            return model, Preset(strategy=ttc.strategy), "ttc.strategy"
+        if alias:
+            return model, self._preset(alias), "model"
+        if request.reasoning_effort is not None:
+            efforts = self.settings.efforts
+            if request.reasoning_effort not in efforts:
+                raise InvalidRequest(
+                    f"reasoning_effort {request.reasoning_effort!r} is not configured here; "
+                    f"configured: {one_of(efforts)}",
+                    param="reasoning_effort",
+                )
+            return model, self._preset(efforts[request.reasoning_effort]), "reasoning_effort"
+        return model, self.settings.defaults, "ttc.strategy"
+
+    def _preset(self, alias: str) -> Preset:
+        return self.settings.presets.get(alias) or Preset(strategy=alias)
+
+    def _strategy(self, choice: Preset, ttc: TTC) -> StrategyModel:
+        kind = STRATEGIES.get(choice.strategy)
+        try:
+            return kind.model_validate(choice.parameters | ttc.parameters, strict=True)
+        except ValidationError as error:
+            raise invalid(error, kind, prefix="ttc.", also=list(TTC.model_fields)) from None
+
+    def _strategies(self, model: str) -> list[str]:
+        return [name for name in STRATEGIES.names() if self._works(model, STRATEGIES.get(name))]
+
+    def _works(self, model: str, strategy: type[StrategyModel]) -> bool:
+        """Whether a model's engine and the verifiers there are let a strategy run."""
+        continues = self.models[model] or not strategy.continues
+        return continues and (strategy.scores is None or bool(self._serving(strategy.scores)))
+
+    def _serving(self, needed: VerifierKind) -> list[str]:
+        """The verifiers of a kind; a process verifier serves where an outcome is enough, but comes second."""
+        exact = [name for name, kind in self.verifiers.items() if kind == needed]
+        return exact + [
+            name for name, kind in self.verifiers.items() if needed == "outcome" and kind == "process"
+        ]
+
+    def _verifier(self, choice: Preset, strategy: StrategyModel, ttc: TTC, source: str) -> str | None:
+        asked = ttc.verifier or choice.verifier
+        if ttc.verifier is not None and ttc.verifier not in self.verifiers:
+            raise InvalidRequest(
+                f"ttc.verifier: unknown verifier {ttc.verifier!r:.80}; known are {one_of(self.verifiers)}",
+                param="ttc.verifier",
+            )
+        if strategy.scores is None:
+            if ttc.verifier is not None:
+                raise InvalidRequest(
+                    f"ttc.verifier: {choice.strategy} uses no verifier; leave it out", param="ttc.verifier"
+                )
+            return None
+        serving = self._serving(strategy.scores)
+        if not serving:
+            raise Unsupported(
+                f"{source}: {choice.strategy} needs a verifier of kind {strategy.scores}; none is configured",
+                param=source,
+            )
+        if asked is None:
+            default = self.settings.defaults.verifiers.get(strategy.scores)
+            return default if default in serving else serving[0]
+        if asked not in serving:
+            raise Unsupported(
+                f"ttc.verifier: {choice.strategy} needs a verifier of kind {strategy.scores}, but {asked!r} "
+                f"is of kind {self.verifiers[asked]}; use {one_of(serving)}",
+                param="ttc.verifier",
+            )
+        return asked
+
+
+def _limits(preset: BudgetRequest, asked: BudgetRequest | None, most: MaxLimits) -> Limits:
+    """The budget: what the request asks, else the preset; never above what the configuration allows."""
+    chosen: dict[str, Any] = {}
+    for name in ("tokens", "seconds", "samples"):
+        limit, own = getattr(most, name), getattr(asked, name, None)
+        if own is not None and limit is not None and own > limit:
+            raise InvalidRequest(
+                f"ttc.budget.{name} must be at most {limit}, not {own}", param=f"ttc.budget.{name}"
+            )
+        value = own if own is not None else getattr(preset, name)
+        chosen[name] = limit if value is None else value if limit is None else min(value, limit)
+    return Limits(**chosen)
+
+
+def _check_sampling(request: ChatRequest, strategy: StrategyModel, name: str, most: MaxLimits) -> None:
+    """Refuse what a strategy would honour wrongly.
+
+    Raises:
+        InvalidRequest: naming the field.
+    """
+    if request.n > most.n:
+        raise InvalidRequest(f"n must be an integer from 1 to {most.n}, not {request.n}", param="n")
+    drawn = getattr(strategy, "n", None)
+    if drawn is not None and request.n > drawn:
+        raise InvalidRequest(f"n must be at most ttc.n, which is {drawn}, not {request.n}", param="n")
+    if not strategy.continues:
+        return
+    # A step search calls the engine once a step, and these look only at what one call generated.
+    for field in ("min_tokens", "frequency_penalty", "presence_penalty"):
+        if getattr(request, field):
+            raise InvalidRequest(
+                f"{field} cannot be honoured across the steps of {name}; leave it out", param=field
+            )

@@ -1,0 +1,135 @@
+"""Errors as OpenAI error objects, with messages that name the field and what it allows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from mull.errors import InvalidRequest, MullError, Unavailable, one_of
+
+RETRY_AFTER = {"Retry-After": "1"}
+
+
+def body_of(error: MullError) -> dict[str, Any]:
+    """The error object that OpenAI's clients understand."""
+    return {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
+
+
+def headers_of(error: MullError) -> dict[str, str]:
+    """What a client should do about it: try an unavailable thing again."""
+    return RETRY_AFTER if isinstance(error, Unavailable) else {}
+
+
+def invalid(
+    error: ValidationError, model: type[BaseModel], *, prefix: str = "", also: Sequence[str] = ()
+) -> InvalidRequest:
+    """The first thing wrong with a request, as an error that names the field and what it allows.
+
+    Args:
+        error: What validating against `model` raised.
+        model: Where the allowed values are read off.
+        prefix: Path of the validated object inside the request (`ttc.`).
+        also: More field names that are allowed beside the model's own.
+    """
+    first = error.errors(include_url=False)[0]
+    loc, kind = first["loc"], first["type"]
+    param = prefix + path(loc)
+    if kind == "extra_forbidden":
+        parent = prefix + path(loc[:-1])
+        known = [*_properties(_at(model.model_json_schema(), loc[:-1])), *also]
+        where = f" in {parent.rstrip('.')}" if parent else ""
+        message, code = f"unknown field {param!r}; allowed{where}: {one_of(known)}", "unknown_parameter"
+    elif kind == "missing":
+        message, code = f"{param} is required", "missing_required_parameter"
+    elif kind == "value_error":
+        message, code = f"{param}: {first['ctx']['error']}", "invalid_value"
+    else:
+        expected = describe(_at(model.model_json_schema(), loc))
+        message = f"{param} must be {expected}, not {_short(first['input'])}"
+        code = "invalid_type" if kind.endswith("_type") else "invalid_value"
+    return InvalidRequest(message, param=param, code=code)
+
+
+def path(loc: Sequence[str | int]) -> str:
+    """A location as one writes it: `messages[0].content`."""
+    text = ""
+    for part in loc:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def describe(schema: Mapping[str, Any]) -> str:
+    """What a JSON Schema allows, in words: `an integer from 1 to 1024`."""
+    if "enum" in schema:
+        return "one of " + one_of(repr(value) for value in schema["enum"])
+    if "const" in schema:
+        return repr(schema["const"])
+    if "anyOf" in schema:
+        return " or ".join(describe(s) for s in schema["anyOf"] if s.get("type") != "null")
+    match schema.get("type"):
+        case "integer":
+            return "an integer" + _bounds(schema)
+        case "number":
+            return "a number" + _bounds(schema)
+        case "string":
+            short, long = schema.get("minLength", 0), schema.get("maxLength")
+            kind = "a non-empty string" if short else "a string"
+            return f"{kind} of at most {long} characters" if long else kind
+        case "boolean":
+            return "true or false"
+        case "array":
+            return ("a non-empty list" if schema.get("minItems") else "a list") + (
+                f" of at most {schema['maxItems']}" if "maxItems" in schema else ""
+            )
+        case "object":
+            return "an object"
+    return "valid"
+
+
+def _bounds(schema: Mapping[str, Any]) -> str:
+    low, high = schema.get("minimum"), schema.get("maximum")
+    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    if low is not None and high is not None:
+        return f" from {low} to {high}"
+    parts = [
+        f"{word} {bound}"
+        for word, bound in (("of at least", low), ("above", above), ("of at most", high), ("below", below))
+        if bound is not None
+    ]
+    return " " + " and ".join(parts) if parts else ""
+
+
+def _at(schema: Mapping[str, Any], loc: Sequence[str | int]) -> Mapping[str, Any]:
+    """The part of a JSON Schema that describes a location; empty where it cannot be found."""
+    definitions, here = schema.get("$defs", {}), schema
+    for part in loc:
+        if isinstance(part, int):
+            inner = here.get("items")
+        else:
+            inner = _properties(here).get(part) or here.get("additionalProperties")
+        here = _resolve(inner if isinstance(inner, Mapping) else {}, definitions)
+    return here
+
+
+def _resolve(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Follow a reference, and an optional field to what it is when given."""
+    while True:
+        given = [s for s in schema.get("anyOf", ()) if s.get("type") != "null"]
+        if "$ref" in schema:
+            schema = definitions[schema["$ref"].rsplit("/", 1)[-1]]
+        elif len(given) == 1:
+            schema = given[0]
+        else:
+            return schema
+
+
+def _properties(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = schema.get("properties", {})
+    return found
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

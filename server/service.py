@@ -1,0 +1,188 @@
+"""Solving: a task and a plan become a run, the run an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, field
+
+from mull.answers import Answers
+from mull.budget import Budget
+from mull.errors import MullError, VerifierUnavailable
+from mull.protocols import Generator, Verifier
+from mull.run import Run
+from mull.server.choose import Plan
+from mull.server.metrics import Metrics
+from mull.strategies.majority_vote import MajorityVote
+from mull.trace import Listener, Trace
+from mull.types import Answer, Chat, Choice, Chunk, Completion, Meter, Prompt, Sampling, Task
+
+CANCELLED = 499
+"""Status under which requests are counted whose client went away."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solved:
+    """An answer and the run that found it."""
+
+    plan: Plan
+    task: Task
+    run: Run
+    answer: Answer
+    seconds: float
+    fallback: str | None = None
+    """The verifier that was down, when majority vote answered in its place."""
+
+    @property
+    def choices(self) -> list[Choice]:
+        """The best distinct candidates, at most as many as asked for."""
+        distinct: dict[str, Choice] = {}
+        for choice in self.answer.choices:
+            distinct.setdefault(choice.candidate.text, choice)
+        return list(distinct.values())[: self.task.n]
+
+    @property
+    def shown_tokens(self) -> int:
+        """Generated tokens of the returned choices; a prefix that they share counts once."""
+        nodes = self.run.trace.nodes
+        path: set[int] = set()
+        for choice in self.choices:
+            node: int | None = choice.candidate.node
+            while node is not None and node not in path:
+                path.add(node)
+                node = nodes[node].parent
+        return sum(nodes[node].tokens for node in path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One request on its way to an answer."""
+
+    plan: Plan
+    task: Task
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    created: int = field(default_factory=lambda: int(time.time()))
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the first engine call starts: by then nothing is wrong with the request itself."""
+
+
+class Service:
+    """Solves jobs with the models and verifiers of one server."""
+
+    def __init__(
+        self,
+        *,
+        generators: Mapping[str, Generator],
+        verifiers: Mapping[str, Verifier],
+        answers: Answers,
+        metrics: Metrics,
+        fallback: bool,
+    ) -> None:
+        self._generators = generators
+        self._verifiers = verifiers
+        self._answers = answers
+        self._metrics = metrics
+        self._fallback = fallback
+
+    async def solve(
+        self,
+        job: Job,
+        *,
+        commit: Callable[[Chunk], None] | None = None,
+        listener: Listener | None = None,
+    ) -> Solved:
+        """Solve one job; cancelling it cancels all its engine and verifier calls.
+
+        Args:
+            job: What to solve and how.
+            commit: Called with text of the answer that is certain already.
+            listener: Called with each node of the search.
+
+        Raises:
+            InvalidRequest: the engine refuses the prompt, or the budget allowed nothing.
+            Unavailable: the engine or (without a fallback) the verifier does not answer.
+        """
+        plan, trace = job.plan, Trace()
+        if listener is not None:
+            trace.listen(listener)
+        # A fallback starts over, so nothing may be promised to the client before the verifier has spoken.
+        promises = commit if plan.verifier is None or not self._fallback else None
+        run = Run(
+            task=job.task,
+            generator=_Noticed(self._generators[plan.model], job.begun),
+            answers=self._answers,
+            verifier=None if plan.verifier is None else self._verifiers[plan.verifier],
+            budget=Budget(plan.limits),
+            trace=trace,
+            commit=promises,
+        )
+        status, solved = 500, None
+        with self._metrics.running.labels(plan.model).track_inprogress():
+            try:
+                solved = await self._answer(job, run)
+                status = 200
+            except MullError as error:
+                status = error.status
+                raise
+            except asyncio.CancelledError:
+                status = CANCELLED
+                raise
+            finally:
+                self._count(plan, run, solved, status)
+        return solved
+
+    async def _answer(self, job: Job, run: Run) -> Solved:
+        down = None
+        try:
+            answer = await job.plan.strategy(job.task, run)
+        except VerifierUnavailable as error:
+            if not self._fallback:
+                raise
+            down = error.name
+            answer = await MajorityVote(n=getattr(job.plan.strategy, "n", 16))(job.task, run)
+        return Solved(
+            plan=job.plan, task=job.task, run=run, answer=answer, seconds=run.budget.seconds, fallback=down
+        )
+
+    def _count(self, plan: Plan, run: Run, solved: Solved | None, status: int) -> None:
+        metrics, labels = self._metrics, (plan.model, plan.name)
+        shown = 0 if solved is None else solved.shown_tokens
+        metrics.requests.labels(*labels, str(status)).inc()
+        metrics.seconds.labels(*labels).observe(run.budget.seconds)
+        metrics.tokens.labels(*labels, "answer").inc(shown)
+        metrics.tokens.labels(*labels, "hidden").inc(max(0, run.usage.completion - shown))
+        metrics.prompt_tokens.labels(*labels, "computed").inc(max(0, run.usage.prompt - run.usage.cached))
+        metrics.prompt_tokens.labels(*labels, "cached").inc(run.usage.cached)
+        metrics.engine_calls.labels(*labels).inc(run.calls)
+        if plan.verifier is not None:
+            metrics.verifier_calls.labels(plan.verifier).inc(run.verifier_calls)
+            metrics.verifier_tokens.labels(plan.verifier).inc(run.verifier_tokens)
+        if solved is not None:
+            metrics.stops.labels(*labels, run.stopped).inc()
+            if solved.fallback is not None:
+                metrics.fallbacks.labels(solved.fallback).inc()
+
+
+class _Noticed:
+    """A generator that says when it is first asked to generate."""
+
+    def __init__(self, inner: Generator, begun: asyncio.Event) -> None:
+        self._inner, self._begun = inner, begun
+        self.model, self.continues, self.context = inner.model, inner.continues, inner.context
+
+    async def render(self, chat: Chat) -> Prompt:
+        return await self._inner.render(chat)
+
+    def sample(
+        self, prompt: Prompt, sampling: Sampling, *, n: int = 1, meter: Meter | None = None
+    ) -> AsyncGenerator[Completion, None]:
+        self._begun.set()
+        return self._inner.sample(prompt, sampling, n=n, meter=meter)
+
+    def stream(
+        self, prompt: Prompt, sampling: Sampling, *, meter: Meter | None = None
+    ) -> AsyncGenerator[Chunk, None]:
+        self._begun.set()
+        return self._inner.stream(prompt, sampling, meter=meter)

@@ -1,0 +1,223 @@
+"""The server's configuration: one TOML file, overridden by the environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from mull.errors import InvalidRequest, MullError, one_of
+from mull.server.errors import invalid
+from mull.server.schemas import BudgetRequest, Effort
+from mull.strategies.registry import STRATEGIES
+from mull.types import VerifierKind
+from mull.verifiers.config import VerifierConfig
+
+BUNDLED = Path(__file__).resolve().parent.parent / "models"
+"""The small models that come with mull."""
+
+Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^+\s]+$")]
+
+
+class ConfigurationError(MullError):
+    """The configuration is wrong; the message names the field."""
+
+    code = "configuration_error"
+
+
+class Part(BaseModel):
+    """A section of the configuration: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSettings(Part):
+    """A served model: a folder or Hugging Face name that vLLM loads here, or a server that has it."""
+
+    path: str | None = None
+    url: str | None = Field(None, pattern=r"^https?://")
+    served_as: str | None = Field(None, description="The model's name at `url`; ours by default.")
+    api_key_env: str | None = Field(None, description="Environment variable with the key for `url`.")
+    context: int | None = Field(None, ge=16, description="Longest prompt plus completion, in tokens.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Arguments of vLLM's AsyncEngineArgs.")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> ModelSettings:
+        if (self.path is None) == (self.url is None):
+            raise ValueError("give either path or url")
+        if self.url is None and (self.served_as or self.api_key_env):
+            raise ValueError("served_as and api_key_env only go with url")
+        if self.url is not None and self.options:
+            raise ValueError("options only go with path")
+        return self
+
+
+class Preset(Part):
+    """A strategy with its parameters under a name of its own."""
+
+    strategy: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    verifier: str | None = None
+    budget: BudgetRequest = Field(default_factory=BudgetRequest)
+
+
+class Defaults(Preset):
+    """What a request gets that chooses nothing."""
+
+    strategy: str = "single"
+    verifiers: dict[VerifierKind, str] = Field(
+        default_factory=dict, description="Which verifier serves a strategy that needs this kind."
+    )
+
+
+class MaxLimits(Part):
+    """What one request may ask for at most."""
+
+    n: int = Field(128, ge=1, le=1024, description="Choices.")
+    tokens: int | None = Field(
+        None, ge=1, description="Budget of generated tokens, also when none is asked for."
+    )
+    seconds: float | None = Field(None, gt=0, description="Budget of seconds, also when none is asked for.")
+    samples: int | None = Field(None, ge=1, description="Budget of generations, also when none is asked for.")
+    request_bytes: int = Field(4 * 2**20, ge=1024)
+    nesting: int = Field(32, ge=4, le=128, description="Levels of nested JSON in a request.")
+
+
+BUNDLE: dict[str, Any] = {
+    "models": {"mull-tiny": {"path": str(BUNDLED / "policy")}},
+    "verifiers": {
+        "orm": {"kind": "orm", "model": str(BUNDLED / "orm")},
+        "prm": {"kind": "prm", "model": str(BUNDLED / "prm")},
+    },
+    "defaults": {"strategy": "single", "verifiers": {"outcome": "orm", "process": "prm"}},
+    "presets": {
+        "quick": {"strategy": "majority_vote", "parameters": {"n": 8}},
+        "balanced": {"strategy": "best_of_n", "parameters": {"n": 16}},
+        "careful": {"strategy": "beam_search", "parameters": {"width": 4, "expand": 4}},
+        "thorough": {"strategy": "beam_search", "parameters": {"width": 8, "expand": 8}},
+    },
+    "efforts": {
+        "none": "single",
+        "minimal": "single",
+        "low": "quick",
+        "medium": "balanced",
+        "high": "careful",
+        "xhigh": "thorough",
+    },
+}
+"""What is served when the configuration names no models."""
+
+
+class Settings(BaseSettings):
+    """Everything the server can be told. `MULL_PORT=9000` or `MULL_LIMITS__N=8` override the file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MULL_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+    file: ClassVar[Path | None] = None
+
+    host: str = "0.0.0.0"
+    port: int = Field(8000, ge=0, le=65535)
+    models: dict[Name, ModelSettings] = Field(min_length=1)
+    verifiers: dict[Name, VerifierConfig] = Field(default_factory=dict)
+    defaults: Defaults = Field(default_factory=Defaults)
+    presets: dict[Name, Preset] = Field(default_factory=dict)
+    efforts: dict[Effort, str] = Field(
+        default_factory=dict, description="What `reasoning_effort` means: a preset or a strategy."
+    )
+    fallback: Literal["none", "majority_vote"] = Field(
+        "none", description="What answers when a verifier is down, instead of a 503."
+    )
+    limits: MaxLimits = Field(default_factory=MaxLimits)
+    api_keys: list[SecretStr] = Field(
+        default_factory=list, description="Accepted bearer tokens; none: open to all."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    heartbeat: float = Field(5.0, gt=0, description="Seconds between signs of life in a silent stream.")
+    drain: int = Field(5, ge=0, description="Seconds that running requests get to finish at shutdown.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bundle(cls, data: Any) -> Any:
+        return BUNDLE | data if isinstance(data, dict) and "models" not in data else data
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Settings:
+        for where, preset in {"defaults": self.defaults, **self.presets}.items():
+            where = where if where == "defaults" else f"presets.{where}"
+            if preset.strategy not in STRATEGIES.names():
+                known = one_of(STRATEGIES.names())
+                raise ValueError(f"{where}.strategy: unknown strategy {preset.strategy!r}; known are {known}")
+            try:
+                STRATEGIES.get(preset.strategy).model_validate(preset.parameters, strict=True)
+            except ValidationError as error:
+                problem = invalid(error, STRATEGIES.get(preset.strategy), prefix=f"{where}.parameters.")
+                raise ValueError(problem.message) from None
+            self._check_verifier(f"{where}.verifier", preset.verifier)
+        for kind, name in self.defaults.verifiers.items():
+            self._check_verifier(f"defaults.verifiers.{kind}", name)
+        aliases = {*self.presets, *STRATEGIES.names()}
+        if both := set(self.presets) & set(STRATEGIES.names()):
+            raise ValueError(f"presets.{min(both)}: a strategy has this name already")
+        for effort, alias in self.efforts.items():
+            if alias not in aliases:
+                raise ValueError(f"efforts.{effort}: unknown preset {alias!r}; known are {one_of(aliases)}")
+        return self
+
+    def _check_verifier(self, where: str, name: str | None) -> None:
+        if name is not None and name not in self.verifiers:
+            raise ValueError(f"{where}: unknown verifier {name!r}; known are {one_of(self.verifiers)}")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, which wins over the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, cls.file)
+
+
+def load(config: str | Path | None = None, **overrides: Any) -> Settings:
+    """Read the configuration.
+
+    Args:
+        config: The TOML file; `MULL_CONFIG` when None, and no file when that is not set either.
+        overrides: Fields that win over the file and the environment (from the command line).
+
+    Raises:
+        ConfigurationError: naming the field that is wrong, or the file that cannot be read.
+    """
+    chosen = config or os.environ.get("MULL_CONFIG")
+    if chosen is not None and not Path(chosen).is_file():
+        raise ConfigurationError(f"there is no configuration file {str(chosen)!r}")
+
+    class FromFile(Settings):
+        file = None if chosen is None else Path(chosen)
+
+    try:
+        return FromFile(**overrides)
+    except ValidationError as error:
+        raise ConfigurationError(_readable(error)) from None
+    except ValueError as error:
+        raise ConfigurationError(f"{chosen or 'the environment'}: {error}") from None
+
+
+def _readable(error: ValidationError) -> str:
+    problem: InvalidRequest = invalid(error, Settings)
+    return problem.message.removeprefix(": ")

@@ -1,0 +1,17 @@
+"""Server-sent events, as OpenAI's clients read them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic_core import to_json
+
+HEARTBEAT = b": searching\n\n"
+"""A comment: clients ignore it, proxies see that the connection lives."""
+
+DONE = b"data: [DONE]\n\n"
+
+
+def event(data: dict[str, Any]) -> bytes:
+    """One event with JSON data."""
+    return b"data: " + to_json(data, inf_nan_mode="null") + b"\n\n"

@@ -1,0 +1,131 @@
+"""Algebra at arm's length: worker processes with limits on time and memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from pathlib import Path
+from typing import Any
+
+from mull.errors import Unavailable
+
+_SCRIPT = Path(__file__).with_name("worker.py")
+_IMPORT_SECONDS = 120.0
+_WALL = 10.0
+"""Wall-clock seconds for each second of processor time allowed: for workers that hang without working."""
+
+
+class Judge:
+    """A few worker processes, each started when it is first needed and replaced when it dies.
+
+    Args:
+        workers: How many processes at most.
+        seconds: Processor time for one request.
+        memory: Address space of a worker, in bytes.
+    """
+
+    def __init__(self, *, workers: int, seconds: float, memory: int) -> None:
+        self._workers = [_Worker(seconds, memory) for _ in range(workers)]
+        self._idle: asyncio.LifoQueue[_Worker] = asyncio.LifoQueue()
+        for worker in self._workers:
+            self._idle.put_nowait(worker)
+
+    async def ask(self, verb: str, *answers: str) -> tuple[Any, float]:
+        """The worker's verdict and the processor seconds it took; None for what it could not do in time.
+
+        Raises:
+            Unavailable: a worker cannot be started (math-verify is not installed).
+        """
+        worker = await self._idle.get()
+        try:
+            return await worker.ask(verb, *answers)
+        finally:
+            self._idle.put_nowait(worker)
+
+    async def close(self) -> None:
+        """End all processes."""
+        for worker in self._workers:
+            worker.closed = True
+            await worker.stop()
+
+
+class _Worker:
+    def __init__(self, seconds: float, memory: int) -> None:
+        self._seconds = seconds
+        self._arguments = (str(seconds), str(memory))
+        self._process: Process | None = None
+        self.closed = False
+        self._numbers = itertools.count()
+
+    async def ask(self, verb: str, *answers: str) -> tuple[Any, float]:
+        for _ in range(2):  # a worker killed from outside gets one successor
+            if self.closed:
+                break
+            process = self._process or await self._start()
+            number = next(self._numbers)
+            try:
+                async with asyncio.timeout(_WALL * self._seconds):
+                    return await _exchange(process, number, [number, verb, *answers])
+            except TimeoutError:
+                await self.stop()
+                break
+            except (EOFError, ConnectionError):
+                await self.stop()
+        return None, self._seconds
+
+    async def _start(self) -> Process:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            str(_SCRIPT),
+            *self._arguments,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=DEVNULL,
+            env={**os.environ, "PYTHONHASHSEED": "0"},
+            start_new_session=True,
+        )
+        self._process = process
+        try:
+            async with asyncio.timeout(_IMPORT_SECONDS):
+                if await _receive(process) == "ready":
+                    return process
+        except (EOFError, TimeoutError):
+            pass
+        except BaseException:
+            await self.stop()
+            raise
+        await self.stop()
+        raise Unavailable("the process that compares answers cannot be started; is math-verify installed?")
+
+    async def stop(self) -> None:
+        """Kill the process and its child, whatever they are doing."""
+        process, self._process = self._process, None
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+
+async def _exchange(process: Process, number: int, request: list[Any]) -> tuple[Any, float]:
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(request).encode() + b"\n")
+    await process.stdin.drain()
+    while True:  # replies to requests that were given up come first
+        answered, result, seconds = await _receive(process)
+        if answered == number:
+            return result, seconds
+
+
+async def _receive(process: Process) -> Any:
+    assert process.stdout is not None
+    line = await process.stdout.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError
+    return json.loads(line)

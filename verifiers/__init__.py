@@ -1,0 +1,1 @@
+"""Verifiers: models, rules and services that judge (partial) answers. `mull.verifiers.config` builds them."""
