@@ -33,7 +33,7 @@ def conclude(
     """
     finish: Finish = "stop" if reason == "stop" else "length"
     whole = text
-    if finish == "stop" and stop == sampling.step and stop not in sampling.stop:
+    if finish == "stop" and isinstance(stop, str) and stop == sampling.step and stop not in sampling.stop:
         whole, finish = text + beyond(text, token), "step"
     elif finish == "stop":
         whole = text.removesuffix(stop if isinstance(stop, str) else token)

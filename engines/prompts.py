@@ -21,11 +21,11 @@ def text_only(chat: Chat) -> None:
             )
 
 
-def too_long(prompt: int, context: int) -> InvalidRequest:
+def too_long(tokens: int | str, context: int) -> InvalidRequest:
     """The error for a prompt that leaves no room for an answer, worded as OpenAI's."""
     return InvalidRequest(
-        f"This model's maximum context length is {context} tokens. However, your messages resulted in {prompt} "
-        "tokens. Please reduce the length of the messages.",
+        f"This model's maximum context length is {context} tokens. However, your messages resulted in "
+        f"{tokens} tokens. Please reduce the length of the messages.",
         param="messages",
         code="context_length_exceeded",
     )

@@ -92,10 +92,13 @@ class VLLMGenerator:
             _, (rendered,) = await self._engine.renderer.render_chat_async(
                 [[dict(message) for message in chat.messages]],
                 ChatParams(chat_template_kwargs=template),
-                TokenizeParams(max_total_tokens=None, add_special_tokens=False),
+                TokenizeParams(max_total_tokens=self.context, add_special_tokens=False),
             )
         except Exception as error:
-            raise self._mull_error(error, "messages") from error
+            # vLLM counts no further than it must, and for very long texts not even that far.
+            if getattr(error, "parameter", None) in ("input_tokens", "input_text"):
+                raise too_long(f"at least {self.context + 1}", self.context) from error
+            raise InvalidRequest(f"the messages cannot be rendered: {error}", param="messages") from error
         ids = tuple(rendered["prompt_token_ids"])
         if len(ids) >= self.context:
             raise too_long(len(ids), self.context)
@@ -199,7 +202,7 @@ class VLLMGenerator:
                 skip_clone=True,
             )
         except Exception as error:
-            raise self._mull_error(error, None) from error
+            raise self._mull_error(error) from error
 
     def _extra(self, extra: Mapping[str, Any]) -> dict[str, Any]:
         """The engine's own fields, checked here: a value of a wrong type would kill the engine."""
@@ -214,7 +217,7 @@ class VLLMGenerator:
         try:
             checked = _adapter().validate_python(fields)
         except Exception as error:
-            raise self._mull_error(error, None) from error
+            raise self._mull_error(error) from error
         return {name: getattr(checked, name) for name in fields}
 
     async def _submit(self, request: _Request, prompt: Prompt, params: SamplingParams) -> None:
@@ -228,7 +231,7 @@ class VLLMGenerator:
                 request.id, tokens_input(list(prompt.ids or ())), params
             )
         except Exception as error:
-            raise self._mull_error(error, None) from error
+            raise self._mull_error(error) from error
 
     async def _receive(self, request: _Request) -> _Request:
         """Wait for the next output of a request, which for samples is the last one."""
@@ -257,7 +260,7 @@ class VLLMGenerator:
         text, finish = conclude(
             request.text,
             token,
-            reason=request.reason,
+            reason=request.reason or "abort",
             stop=request.stop,
             sampling=sampling,
             before=prompt.text,
@@ -277,8 +280,8 @@ class VLLMGenerator:
             self._texts[token] = self._engine.get_tokenizer().decode([token], skip_special_tokens=True)
         return self._texts[token]
 
-    def _mull_error(self, error: Exception, param: str | None) -> MullError:
-        """A failure in vLLM as the request's fault or the engine's; `param` where vLLM names no field."""
+    def _mull_error(self, error: Exception) -> MullError:
+        """A failure in vLLM as the request's fault or the engine's."""
         import pydantic
         from vllm.exceptions import VLLMClientError
 
@@ -288,8 +291,8 @@ class VLLMGenerator:
             return InvalidRequest(f"{name}: {fault['msg']}", param=name)
         if isinstance(error, VLLMClientError | ValueError | TypeError):
             message = str(error.args[0] if error.args else error)
-            named = message.partition(" ")[0]
-            named = named if named in EXTRA or hasattr(Sampling, named) else param
+            first, _, _ = message.partition(" ")
+            named = first if first in EXTRA or first in Sampling.__dataclass_fields__ else None
             return InvalidRequest(message, param=getattr(error, "parameter", None) or named)
         return EngineUnavailable(f"the engine of model {self.model!r} failed: {error}")
 
@@ -305,7 +308,7 @@ class _Request:
         self.ids: list[int] = []
         self.logprobs: list[Mapping[int, Any]] = []
         self.cached = 0
-        self.reason = "abort"
+        self.reason: str | None = None
         self.stop: str | int | None = None
         self.ended = False
 

@@ -7,10 +7,10 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING
 
 from mull.answers import Answers
-from mull.errors import InvalidRequest, Unavailable
+from mull.errors import EngineUnavailable, InvalidRequest, Unavailable
 from mull.protocols import Generator, Verifier
 from mull.server.settings import ModelSettings, Settings
 from mull.types import Candidate, Chat, Prompt, Task
@@ -25,12 +25,6 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 5.0
 """Seconds after which a verifier that does not answer counts as down."""
-
-
-class _Checked(Generator, Protocol):
-    """What our own engines can do beside generating."""
-
-    async def check(self) -> None: ...
 
 
 class Backend:
@@ -55,8 +49,7 @@ class Backend:
         self._given = generators, verifiers
         self._on_failure = on_failure
         self._engines: dict[str, AsyncLLM] = {}
-        self._own: dict[str, _Checked] = {}
-        self._remotes: list[RemoteGenerator] = []
+        self._remotes: dict[str, RemoteGenerator] = {}
         self._built: Verifiers | None = None
         self._starting: asyncio.Task[None] | None = None
         self.created = int(time.time())
@@ -80,7 +73,7 @@ class Backend:
             await asyncio.gather(self._starting, return_exceptions=True)
         if self._built is not None:
             await self._built.close()
-        for remote in self._remotes:
+        for remote in self._remotes.values():
             await remote.close()
         if self._engines:
             from mull.engines.launch import stop
@@ -95,8 +88,10 @@ class Backend:
             Unavailable: naming what is missing: not started yet, failed to start, or dead since.
         """
         self.check_started()
-        for generator in self._own.values():
-            await generator.check()
+        if dead := [name for name, engine in self._engines.items() if engine.errored]:
+            raise EngineUnavailable(f"the engine died: {', '.join(dead)}")
+        for remote in self._remotes.values():
+            await remote.check()
 
     def check_started(self) -> None:
         """Whether everything has been started.
@@ -145,37 +140,37 @@ class Backend:
             if model.path is not None
         ]
         if with_verifiers:
-            specs += engine_specs(self._settings.verifiers)
+            # A verifier may name a served model: it then uses the same engine.
+            specs += [s for s in engine_specs(self._settings.verifiers) if s.model not in models]
         async with asyncio.TaskGroup() as group:
             for name, model in models.items():
                 if model.url is not None:
                     group.create_task(self._connect(name, model.url, model))
             self._engines = await launch(specs) if specs else {}
-        from mull.engines.vllm import VLLMGenerator
+        if any(model.path for model in models.values()):
+            from mull.engines.vllm import VLLMGenerator
 
         for name, model in models.items():
-            if model.path is not None:
-                self._own[name] = VLLMGenerator(self._engines[name], model=name)
-        self.generators = {name: self._own[name] for name in models}
+            if model.url is not None:
+                self.generators[name] = self._remotes[name]
+            else:
+                self.generators[name] = VLLMGenerator(self._engines[name], model=name)
 
     async def _connect(self, name: str, url: str, model: ModelSettings) -> None:
         from mull.engines.remote import RemoteGenerator
 
         key = None if model.api_key_env is None else os.environ.get(model.api_key_env)
-        remote = await RemoteGenerator.connect(url, model=model.served_as or name, api_key=key)
-        self._remotes.append(remote)
-        self._own[name] = remote
+        self._remotes[name] = await RemoteGenerator.connect(url, model=model.served_as or name, api_key=key)
 
     async def _build_verifiers(self) -> Mapping[str, Verifier]:
         from mull.verifiers.config import build
 
+        # Token ids may be reused where all candidates come from engines whose tokenizer is known here.
+        policies = () if self._remotes else tuple(self.generators)
         self._built = await build(
-            self._settings.verifiers,
-            answers=self.answers,
-            policies=tuple(model.path for model in self._settings.models.values() if model.path is not None),
-            engines=self._engines,
+            self._settings.verifiers, answers=self.answers, policies=policies, engines=self._engines
         )
-        return cast(Mapping[str, Verifier], self._built)
+        return self._built
 
 
 def _options(model: ModelSettings) -> dict[str, object]:

@@ -9,8 +9,6 @@ from pydantic import BaseModel, ValidationError
 
 from mull.errors import InvalidRequest, MullError, Unavailable, one_of
 
-RETRY_AFTER = {"Retry-After": "1"}
-
 
 def body_of(error: MullError) -> dict[str, Any]:
     """The error object that OpenAI's clients understand."""
@@ -18,8 +16,10 @@ def body_of(error: MullError) -> dict[str, Any]:
 
 
 def headers_of(error: MullError) -> dict[str, str]:
-    """What a client should do about it: try an unavailable thing again."""
-    return RETRY_AFTER if isinstance(error, Unavailable) else {}
+    """What a client can do about it: try an unavailable thing again, or show a key."""
+    if error.status == 401:
+        return {"WWW-Authenticate": "Bearer"}
+    return {"Retry-After": "1"} if isinstance(error, Unavailable) else {}
 
 
 def invalid(

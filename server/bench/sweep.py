@@ -28,7 +28,7 @@ class Sweep:
     model: str
     repeats: int = 1
     seed: int = 0
-    """Repetition `i` asks with `seed + i`; all runs with the same seeds, so that they draw the same samples."""
+    """Repetition `i` asks with `seed + i`, in every run, so that all runs judge the same samples."""
     candidates: bool = False
 
     def request(self, run: RunSpec) -> dict[str, Any]:
@@ -53,10 +53,11 @@ class Sweep:
             if (name, problem.key, repeat) not in log.outcomes
         ]
 
-    def outcomes(self, run: RunSpec, log: Log) -> list[list[Outcome]]:
-        """The log's outcomes of a run that is done: for each problem its repetitions."""
+    def done(self, run: RunSpec, log: Log) -> list[Outcome]:
+        """The log's outcomes of a run, the repetitions of one problem side by side."""
         name, repeats = self.digest(run), range(self.repeats_of(run))
-        return [[log.outcomes[name, problem.key, r] for r in repeats] for problem in self.problems]
+        keys = [(name, problem.key, repeat) for problem in self.problems for repeat in repeats]
+        return [log.outcomes[key] for key in keys if key in log.outcomes]
 
 
 async def measure(
@@ -89,14 +90,12 @@ async def _solve(
     sweep: Sweep, run: RunSpec, problem: Problem, repeat: int, client: AsyncOpenAI, answers: Answers
 ) -> Outcome:
     request = sweep.request(run)
-    ttc = request.pop("ttc")
-    beyond_openai = {name: request.pop(name) for name in ("top_k", "min_p") if name in request}
-    messages = [{"role": "user", "content": problem.question}]
+    # The SDK knows OpenAI's fields by name and takes all others apart.
+    beyond = {name: request.pop(name) for name in ("ttc", "top_k", "min_p") if name in request}
+    request |= {"messages": [{"role": "user", "content": problem.question}], "seed": sweep.seed + repeat}
     started = time.perf_counter()
     with _refusals(client, f"{run.label}: "):
-        completion: ChatCompletion = await client.chat.completions.create(
-            messages=messages, seed=sweep.seed + repeat, extra_body={"ttc": ttc, **beyond_openai}, **request
-        )
+        completion: ChatCompletion = await client.chat.completions.create(**request, extra_body=beyond)
     seconds = time.perf_counter() - started
     return await _outcome(sweep.digest(run), run, problem, repeat, completion, seconds, answers)
 
@@ -115,11 +114,9 @@ async def _outcome(
     if ttc is None or completion.usage is None:
         raise Failure(f"{run.label}: the server's answers carry no `ttc` or no `usage`; is it mull?")
     if fallback := ttc.get("fallback"):
-        raise Failure(f"{run.label}: verifier {fallback['unavailable']} is down and {fallback['strategy']} answered")
-
-    async def correct(answer: str | None) -> bool:
-        return answer is not None and await answers.equal(answer, problem.answer)
-
+        raise Failure(
+            f"{run.label}: verifier {fallback['unavailable']} is down and {fallback['strategy']} answered"
+        )
     choice, usage = completion.choices[0], completion.usage
     text = choice.message.content or ""
     # The server's own rule: what was cut off has no answer.
@@ -129,7 +126,7 @@ async def _outcome(
         run=name,
         problem=problem.key,
         repeat=repeat,
-        correct=await correct(answer),
+        correct=await _right(answer, problem, answers),
         answer=answer,
         text=text,
         finish=choice.finish_reason,
@@ -140,19 +137,28 @@ async def _outcome(
         verifier_tokens=ttc["verifier_tokens"],
         engine_calls=ttc["engine_calls"],
         seconds=round(seconds, 4),
-        samples=tuple(
-            [
-                Sample(
-                    answer=candidate["answer"],
-                    correct=await correct(candidate["answer"]),
-                    score=candidate["score"],
-                    tokens=candidate["tokens"],
-                    complete=candidate["finish_reason"] == "stop",
-                )
-                for candidate in ttc.get("candidates", ())
-            ]
-        ),
+        samples=tuple([await _sample(c, problem, answers) for c in _independent(ttc)]),
     )
+
+
+def _independent(ttc: dict[str, Any]) -> list[dict[str, Any]]:
+    """The candidates, where each is one sample of its own; a step search's share their beginnings."""
+    candidates: list[dict[str, Any]] = ttc.get("candidates", [])
+    return candidates if len(candidates) == ttc["samples"] else []
+
+
+async def _sample(candidate: dict[str, Any], problem: Problem, answers: Answers) -> Sample:
+    return Sample(
+        answer=candidate["answer"],
+        correct=await _right(candidate["answer"], problem, answers),
+        score=candidate["score"],
+        tokens=candidate["tokens"],
+        complete=candidate["finish_reason"] == "stop",
+    )
+
+
+async def _right(answer: str | None, problem: Problem, answers: Answers) -> bool:
+    return answer is not None and await answers.equal(answer, problem.answer)
 
 
 async def served_model(client: AsyncOpenAI) -> str:
@@ -162,7 +168,7 @@ async def served_model(client: AsyncOpenAI) -> str:
         Failure: no server answers, or it refuses.
     """
     with _refusals(client):
-        cards = (await client.models.list()).data
+        cards = (await client.with_options(max_retries=0).models.list()).data
     if not cards:
         raise Failure(f"{client.base_url} serves no model")
     return cards[0].id

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from mull.types import Answer, Candidate, Chat, Chunk, Completion, Meter, Prompt, Sampling, Score, Task, VerifierKind
+from mull.types import (
+    Answer,
+    Candidate,
+    Chat,
+    Chunk,
+    Completion,
+    Meter,
+    Prompt,
+    Sampling,
+    Score,
+    Task,
+    VerifierKind,
+)
 
 if TYPE_CHECKING:
     from mull.run import Run

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import random
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
 from mull.answers import Answers
@@ -24,6 +24,7 @@ from mull.types import (
     Sampling,
     Score,
     Task,
+    TokenLogprob,
     Usage,
 )
 
@@ -64,6 +65,7 @@ class Run:
         self._committed = ""
         self._drawn: dict[tuple[int, ...] | str, int] = {}
         self._early: str | None = None
+        self._turn = asyncio.Lock()
 
     # -- generating ---------------------------------------------------------------------------------------
 
@@ -84,8 +86,7 @@ class Run:
             Unsupported: `step`, or an origin with text, on an engine that cannot continue a prefix.
             InvalidRequest: several samples at temperature 0, which would all be the same.
         """
-        if (step or origin.steps) and not self._generator.continues:
-            raise Unsupported("this model's engine cannot continue a partial answer", param="ttc.strategy")
+        self._require_continuing(origin, step)
         if n > 1 and self.task.sampling.temperature == 0:
             raise InvalidRequest(
                 f"temperature 0 makes {n} samples the same; use a temperature above 0 with this strategy",
@@ -133,25 +134,34 @@ class Run:
         """
         if self._commit is None and self.budget.limits.seconds is None:
             return next(iter(await self.collect(origin, kind=kind)), None)
-        granted, limit = self.budget.reserve(1, self._room(origin))
+        self._require_continuing(origin)
+        room = self._room(origin)
+        if room <= 0:
+            return replace(origin, finish="length")
+        seed = self._draw_seed(origin, 1)
+        granted, limit = 0, 0
+        async with self._in_time(), self._turn:
+            granted, limit = await self._grant(1, room)
         if not granted:
             return None
-        sampling = replace(self.task.sampling, max_tokens=limit, seed=self._draw_seed(origin, 1))
-        started, meter, text, last = self.trace.now(), Meter(), "", None
+        sampling = replace(self.task.sampling, max_tokens=limit, seed=seed)
+        started, meter, last = self.trace.now(), Meter(), None
+        text, logprobs = "", tuple[TokenLogprob, ...]()
         try:
-            async with asyncio.timeout(self.budget.seconds_left):
-                async with aclosing(self._generator.stream(origin.prompt, sampling, meter=meter)) as chunks:
-                    async for chunk in chunks:
-                        text += chunk.text
-                        last = chunk.completion
-                        self.commit(chunk)
-        except TimeoutError:
-            self.budget.exhaust("seconds")
+            async with (
+                self._in_time(),
+                aclosing(self._generator.stream(origin.prompt, sampling, meter=meter)) as chunks,
+            ):
+                async for chunk in chunks:
+                    text, logprobs = text + chunk.text, logprobs + chunk.logprobs
+                    last = chunk.completion
+                    self.commit(chunk)
         finally:
             self._settle(meter, limit, meter.usage.completion)
             if last is None:
-                last = Completion(text=text, finish="length", usage=meter.usage)
+                last = Completion(text=text, finish="length", usage=meter.usage, logprobs=logprobs)
             candidate = self._grow(origin, last, started, kind)
+        self._note_cut(last, limit, room)
         return candidate if candidate.text or last.finish == "stop" else None
 
     def commit(self, chunk: Chunk) -> None:
@@ -188,14 +198,12 @@ class Run:
             raise InvalidRequest("this strategy needs a verifier", param="ttc.verifier")
         if not candidates:
             return []
-        try:
-            async with asyncio.timeout(self.budget.seconds_left):
-                scores = await self._verifier.score(self.task, candidates)
-        except TimeoutError:
-            self.budget.exhaust("seconds")
+        self.verifier_calls += 1
+        scores: list[Score] = []
+        async with self._in_time():
+            scores = await self._verifier.score(self.task, candidates)
+        if not scores:
             return [UNKNOWN] * len(candidates)
-        finally:
-            self.verifier_calls += 1
         for candidate, score in zip(candidates, scores, strict=True):
             self.verifier_tokens += score.tokens
             self.trace.score(candidate.node, score, score.reduce(how))
@@ -208,8 +216,14 @@ class Run:
         ]
 
     async def group(self, answers: Sequence[str | None]) -> list[int | None]:
-        """Put equal answers into classes, numbered by first appearance; None abstains."""
-        return await self._answers.group(answers)
+        """Put equal answers into classes, numbered by first appearance; None abstains.
+
+        Past the deadline, only what needs no algebra is found equal.
+        """
+        groups = await self._answers.group(answers, seconds=self.budget.seconds_left)
+        if self.budget.seconds_left == 0.0:
+            self.budget.exhaust("seconds")
+        return groups
 
     # -- ending -------------------------------------------------------------------------------------------
 
@@ -223,6 +237,10 @@ class Run:
         return self.budget.exhausted or self._early or "complete"
 
     # -- inside -------------------------------------------------------------------------------------------
+
+    def _require_continuing(self, origin: Candidate, step: str | None = None) -> None:
+        if (step or origin.steps) and not self._generator.continues:
+            raise Unsupported("this model's engine cannot continue a partial answer", param="ttc.strategy")
 
     def _room(self, origin: Candidate) -> int:
         """Tokens that may still be generated from `origin`."""
@@ -251,23 +269,44 @@ class Run:
     ) -> None:
         """Start generations as the budget allows until `n` are done, it is spent or time is up."""
         try:
-            async with asyncio.timeout(self.budget.seconds_left), asyncio.TaskGroup() as group:
+            # One feeder at a time, in the order of their asking: who gets the last tokens must not depend on
+            # which call happens to finish first.
+            async with self._in_time(), asyncio.TaskGroup() as group, self._turn:
                 done = 0
                 while done < n:
-                    granted, limit = self.budget.reserve(n - done, each)
-                    if granted:
-                        seed = None if sampling.seed is None else sampling.seed + done
-                        call = replace(sampling, max_tokens=limit, seed=seed)
-                        group.create_task(self._call(origin, call, granted, done, kind, queue))
-                        done += granted
-                    elif self.budget.exhausted is None and self.budget.reserved:
-                        await self.budget.settled()
-                    else:
+                    granted, limit = await self._grant(n - done, each)
+                    if not granted:
                         break
-        except TimeoutError:
-            self.budget.exhaust("seconds")
+                    seed = None if sampling.seed is None else sampling.seed + done
+                    call = replace(sampling, max_tokens=limit, seed=seed)
+                    group.create_task(self._call(origin, call, granted, done, each, kind, queue))
+                    done += granted
         except BaseExceptionGroup as failed:
             raise _first(failed) from None
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncGenerator[None, None]:
+        """Until the deadline; passing it is noted, not raised."""
+        try:
+            async with asyncio.timeout(self.budget.seconds_left) as deadline:
+                yield
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            self.budget.exhaust("seconds")
+
+    async def _grant(self, n: int, each: int) -> tuple[int, int]:
+        """`Budget.reserve`, once calls in flight have left room for it; `(0, 0)` when the budget is spent."""
+        while True:
+            granted, limit = self.budget.reserve(n, each)
+            if granted or self.budget.exhausted or not self.budget.reserved:
+                return granted, limit
+            await self.budget.settled()
+
+    def _note_cut(self, completion: Completion, limit: int, room: int) -> None:
+        """Flag the budget if it, and not the request, is why a completion is cut off."""
+        if completion.finish == "length" and limit < room and completion.usage.completion >= limit:
+            self.budget.exhaust("tokens")
 
     async def _call(
         self,
@@ -275,6 +314,7 @@ class Run:
         sampling: Sampling,
         n: int,
         first: int,
+        room: int,
         kind: str,
         queue: asyncio.Queue[Candidate | None],
     ) -> None:
@@ -288,6 +328,7 @@ class Run:
                     left -= 1
                     billed += completion.usage.completion
                     self.budget.settle(limit, completion.usage.completion)
+                    self._note_cut(completion, limit, room)
                     candidate = self._grow(origin, completion, started, kind)
                     queue.put_nowait(replace(candidate, index=first + completion.index))
         finally:

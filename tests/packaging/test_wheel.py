@@ -16,9 +16,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def files(folder: Path) -> set[str]:
-    """The files of `folder`, relative to it; links are followed one step, as from src/mull into the parts."""
+    """The files of `folder` by their path in it, without what Python and npm write there."""
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    return {name for name in found if "__pycache__" not in name}
+    return {name for name in found if not {"__pycache__", "node_modules"} & set(name.split("/"))}
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,10 @@ def wheel(built: Path) -> zipfile.ZipFile:
 
 def expected() -> set[str]:
     """Every Python file of the kernel and the parts, the type marker and the files of the user interface."""
-    kernel = {f"mull/{path.name}" for path in (ROOT / "src" / "mull").iterdir() if path.is_file()}
+    kernel = {f"mull/{name}" for name in files(ROOT / "src" / "mull") if name.partition("/")[0] not in PARTS}
     parts = {f"mull/{part}/{name}" for part in PARTS for name in files(ROOT / part)}
-    return kernel | {name for name in parts if name.endswith(".py") or name.startswith("mull/server/ui/")}
+    kept = {name for name in parts if name.endswith(".py") or name.startswith("mull/server/ui/")}
+    return kernel | kept
 
 
 def test_wheel_contents(wheel: zipfile.ZipFile) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 from openai import AsyncOpenAI, OpenAI
@@ -34,6 +37,8 @@ from mull.types import (
     text_of,
 )
 
+UNUSED_TLS = ssl.create_default_context()
+QUESTION = [{"role": "user", "content": "What is one plus one?"}]
 ANSWERS = (
     ("One", " and", " one", "\n", "\\boxed{", "2", "}"),
     ("One", " plus", " one", "\n", "\\boxed{", "3", "}"),
@@ -116,7 +121,7 @@ class Script:
 
     async def _turn(self) -> None:
         await asyncio.sleep(0)
-        while not self.hold.is_set():
+        while not self.hold.is_set():  # noqa: ASYNC110 (set from another thread)
             await asyncio.sleep(0.005)
 
     def _completion(self, prompt: Prompt, sampling: Sampling, index: int) -> Completion:
@@ -172,11 +177,21 @@ class Live:
     script: Script
     judges: dict[str, Judge]
 
-    def client(self, **options: Any) -> OpenAI:
-        return OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, **options)
+    http: httpx.Client
 
-    def async_client(self, **options: Any) -> AsyncOpenAI:
-        return AsyncOpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, **options)
+    @cached_property
+    def client(self) -> OpenAI:
+        """The stock SDK."""
+        return OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0)
+
+    def async_client(self) -> AsyncOpenAI:
+        return AsyncOpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0)
+
+    def post(self, **body: Any) -> httpx.Response:
+        """Ask for a completion, by default of the scripted question."""
+        return self.http.post(
+            "/v1/chat/completions", json={"model": "mull-tiny", "messages": QUESTION} | body
+        )
 
 
 Start = Callable[..., AbstractContextManager[Live]]
@@ -185,7 +200,9 @@ Start = Callable[..., AbstractContextManager[Live]]
 @contextmanager
 def run_app(app: Any) -> Iterator[str]:
     """Serve an application on a free port, in a thread."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none", timeout_graceful_shutdown=2)
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=0, log_config=None, ws="none", timeout_graceful_shutdown=2
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -208,8 +225,12 @@ def live_server(*, script: Script | None = None, down: Sequence[str] = (), **set
         "prm": Judge("prm", "process", down="prm" in down),
     }
     app = create_app(load(None, **settings), generators={"mull-tiny": script}, verifiers=judges)
-    with run_app(app) as url:
-        yield Live(url, script, judges)
+    # One TLS context for all: making one costs more than a test.
+    with run_app(app) as url, httpx.Client(base_url=url, verify=UNUSED_TLS, timeout=20) as http:
+        live = Live(url, script, judges, http)
+        yield live
+        if "client" in live.__dict__:
+            live.client.close()
 
 
 @pytest.fixture

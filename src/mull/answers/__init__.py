@@ -7,6 +7,7 @@ math-verify in a process of its own, under hard limits, so that no answer can st
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
@@ -22,7 +23,7 @@ KINDS = tuple(EXTRACTORS)
 """How a final answer can be found in a text."""
 
 Weight = list[float] | bool | None
-"""A value (real and imaginary part), or whether an answer without one can be compared (None: not in time)."""
+"""What the worker's `weigh` returned; None where it took too long."""
 
 _CLOSE = 1e-5
 _PATIENCE = 5
@@ -83,11 +84,12 @@ class Answers:
         known = same(left, right)
         return bool((await self._ask("equal", *_ordered(left, right)))[0]) if known is None else known
 
-    async def group(self, answers: Sequence[str | None]) -> list[int | None]:
+    async def group(self, answers: Sequence[str | None], *, seconds: float | None = None) -> list[int | None]:
         """Classes of equal answers, numbered by first appearance; None abstains.
 
         Equality is closed transitively over all pairs, so the classes do not depend on the order of the
-        answers. One call spends a bounded time on algebra; pairs left over then count as different.
+        answers. One call spends a bounded time on algebra, at most `seconds` by the clock if they are given;
+        pairs left over then count as different.
         """
         readings = [None if a is None else read(a) for a in answers]
         classes = _Classes()
@@ -107,7 +109,9 @@ class Answers:
             bare_ones = {
                 r.value: r for r in readings if r is not None and r.value is not None and r.unit is None
             }
-            await self._join_costly(list(costly.values()), list(bare_ones.values()), classes)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._join_costly(list(costly.values()), list(bare_ones.values()), classes)
         numbers: dict[str, int] = {}
         return [None if r is None else numbers.setdefault(classes.of(r.text), len(numbers)) for r in readings]
 

@@ -17,6 +17,7 @@ import resource
 import signal
 import sys
 import time
+import zlib
 from functools import lru_cache
 from typing import Any, BinaryIO
 
@@ -126,15 +127,22 @@ def weigh(answer: str) -> list[float] | bool:
     """Read one answer.
 
     Returns:
-        Its value as real and imaginary part; True where it has none but can be compared; else False.
+        Its value as real and imaginary part, variables having fixed arbitrary values: only answers with close
+        values can be equal. True where it has no value but can be compared; else False.
     """
+    from sympy import Expr
+
     expression = _parse(answer)
     if expression is None:
         return False
-    if not getattr(expression, "is_number", False):
+    if not isinstance(expression, Expr) or expression.is_Symbol:
         return True
-    value = complex(expression.evalf(15))
-    return [value.real, value.imag] if cmath.isfinite(value) else False
+    variables = {s: 1 + zlib.crc32(s.name.lower().encode()) / 2**32 for s in expression.free_symbols}
+    try:
+        value = complex(expression.subs(variables).evalf(15))
+    except TypeError:
+        return True
+    return [value.real, value.imag] if cmath.isfinite(value) else bool(variables)
 
 
 def equal(a: str, b: str) -> bool:

@@ -1,0 +1,71 @@
+"""Running a strategy over scripted parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mull.answers import Answers
+from mull.budget import Budget, Limits
+from mull.protocols import Strategy, Verifier
+from mull.run import Run
+from mull.testing.generator import ScriptedGenerator
+from mull.testing.golden import tree
+from mull.testing.verifier import ScriptedVerifier
+from mull.testing.world import World
+from mull.types import Answer, Chunk, Task
+
+
+class Trial:
+    """One strategy, one task, scripted parts; what happened can be looked at however it ended.
+
+    Args:
+        strategy: What is tried.
+        world: Where.
+        task: The request; by default the world's own.
+        generator: By default one that follows the world.
+        verifier: By default a slightly noisy process verifier of the world.
+        limits: The budget.
+        commits: Whether the caller wants committed text while the search goes on.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        world: World,
+        *,
+        task: Task | None = None,
+        generator: ScriptedGenerator | None = None,
+        verifier: Verifier | None = None,
+        limits: Limits | None = None,
+        commits: bool = False,
+    ) -> None:
+        self.strategy = strategy
+        self.world = world
+        self.task = task or world.task()
+        self.generator = generator or ScriptedGenerator(world)
+        self.verifier = verifier or ScriptedVerifier.noisy(world)
+        self.chunks: list[Chunk] = []
+        """What was committed."""
+        self.run = Run(
+            task=self.task,
+            generator=self.generator,
+            answers=Answers(),
+            verifier=self.verifier,
+            budget=Budget(limits),
+            commit=self.chunks.append if commits else None,
+        )
+
+    async def solve(self) -> Answer:
+        """The strategy's answer; raises what it raises."""
+        return await self.strategy(self.task, self.run)
+
+    @property
+    def tree(self) -> dict[str, Any]:
+        """The search so far, as `mull.testing.tree` has it."""
+        return tree(self.run.trace)
+
+
+async def solve(strategy: Strategy, world: World, **options: Any) -> tuple[Answer, Trial]:
+    """Try a strategy once; `options` are those of `Trial`."""
+    trial = Trial(strategy, world, **options)
+    return await trial.solve(), trial
