@@ -19,14 +19,14 @@ def stop_strings(sampling: Sampling) -> list[str]:
 
 
 def conclude(
-    text: str, token: str, *, reason: str, stop: str | int | None, sampling: Sampling, before: str
+    text: str, token: str, *, reason: str | None, stop: str | int | None, sampling: Sampling, before: str
 ) -> tuple[str, Finish]:
     """The text and finish of an ended completion.
 
     Args:
         text: What the engine generated, cut behind the string it stopped at.
         token: The text of the last token alone.
-        reason: The engine's finish reason.
+        reason: The engine's finish reason; None for an aborted one.
         stop: The string or token id it stopped at; None for the end of sequence.
         sampling: What was asked for.
         before: The answer's text before this completion.

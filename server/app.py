@@ -221,7 +221,10 @@ def create_app(
         verifiers: Verifiers that run already, instead of starting the configured ones.
         on_failure: Called when an engine or verifier cannot be started.
     """
-    backend = Backend(settings, generators=generators, verifiers=verifiers, on_failure=on_failure)
+    metrics = Metrics()
+    backend = Backend(
+        settings, generators=generators, verifiers=verifiers, metrics=metrics, on_failure=on_failure
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -232,7 +235,7 @@ def create_app(
             await backend.close()
 
     app = FastAPI(title="mull", version=mull.__version__, lifespan=lifespan, redirect_slashes=False)
-    app.include_router(Api(settings, backend, Metrics()).routes())
+    app.include_router(Api(settings, backend, metrics).routes())
     app.add_middleware(RequestLog)
     app.add_exception_handler(MullError, _on_mull_error)
     app.add_exception_handler(HTTPException, _on_http_error)

@@ -7,17 +7,20 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mull.answers import Answers
 from mull.errors import EngineUnavailable, InvalidRequest, Unavailable
 from mull.protocols import Generator, Verifier
+from mull.server.metrics import Metrics
 from mull.server.settings import ModelSettings, Settings
 from mull.types import Candidate, Chat, Prompt, Task
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
 
+    from mull.engines.launch import EngineSpec
     from mull.engines.remote import RemoteGenerator
     from mull.verifiers.config import Verifiers
 
@@ -34,6 +37,7 @@ class Backend:
         settings: What to start.
         generators: Models that run already, instead of the configured ones; not closed here.
         verifiers: Verifiers that run already, instead of the configured ones; not closed here.
+        metrics: Told of every engine that starts in this process.
         on_failure: Called when something cannot be started.
     """
 
@@ -43,15 +47,18 @@ class Backend:
         *,
         generators: Mapping[str, Generator] | None = None,
         verifiers: Mapping[str, Verifier] | None = None,
+        metrics: Metrics,
         on_failure: Callable[[], None] | None = None,
     ) -> None:
         self._settings = settings
+        self._metrics = metrics
         self._given = generators, verifiers
         self._on_failure = on_failure
         self._engines: dict[str, AsyncLLM] = {}
         self._remotes: dict[str, RemoteGenerator] = {}
         self._built: Verifiers | None = None
         self._starting: asyncio.Task[None] | None = None
+        self._launching: asyncio.Task[dict[str, AsyncLLM]] | None = None
         self.created = int(time.time())
         self.answers = Answers()
         self.generators: dict[str, Generator] = {}
@@ -71,6 +78,10 @@ class Backend:
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.gather(self._starting, return_exceptions=True)
+        if self._launching is not None:
+            await asyncio.gather(self._launching, return_exceptions=True)
+            if self._launching.exception() is None:
+                self._engines |= self._launching.result()
         if self._built is not None:
             await self._built.close()
         for remote in self._remotes.values():
@@ -102,8 +113,8 @@ class Backend:
         if self.failure is not None:
             raise Unavailable(f"the server could not start: {self.failure}", code="not_ready")
         if not self.ready:
-            names = [*self._settings.models, *self._settings.verifiers]
-            missing = [name for name in names if name not in self.generators and name not in self.verifiers]
+            names = (*self._settings.models, *self._settings.verifiers)
+            missing = [name for name in names if name not in self._engines and name not in self._remotes]
             raise Unavailable(f"still starting: {', '.join(missing)}", code="not_ready")
 
     async def healthy_verifiers(self) -> dict[str, bool]:
@@ -130,23 +141,13 @@ class Backend:
 
     async def _start_engines(self, *, with_verifiers: bool) -> None:
         """The engines of this process one after the other, connections to other servers meanwhile."""
-        from mull.engines.launch import EngineSpec, launch
-        from mull.verifiers.config import engine_specs
-
         models = self._settings.models
-        specs = [
-            EngineSpec(name=name, model=model.path, options=_options(model))
-            for name, model in models.items()
-            if model.path is not None
-        ]
-        if with_verifiers:
-            # A verifier may name a served model: it then uses the same engine.
-            specs += [s for s in engine_specs(self._settings.verifiers) if s.model not in models]
         async with asyncio.TaskGroup() as group:
             for name, model in models.items():
                 if model.url is not None:
                     group.create_task(self._connect(name, model.url, model))
-            self._engines = await launch(specs) if specs else {}
+            for spec in self._specs(with_verifiers):
+                await self._launch(spec)
         if any(model.path for model in models.values()):
             from mull.engines.vllm import VLLMGenerator
 
@@ -155,6 +156,33 @@ class Backend:
                 self.generators[name] = self._remotes[name]
             else:
                 self.generators[name] = VLLMGenerator(self._engines[name], model=name)
+
+    def _specs(self, with_verifiers: bool) -> list[EngineSpec]:
+        """What to launch, under the names that the engines' metrics will carry."""
+        from mull.engines.launch import EngineSpec
+        from mull.verifiers.config import engine_specs
+
+        models = self._settings.models
+        specs = {
+            name: EngineSpec(name=name, model=model.path, options=_options(name, model))
+            for name, model in models.items()
+            if model.path is not None
+        }
+        for name, config in self._settings.verifiers.items() if with_verifiers else ():
+            for i, spec in enumerate(engine_specs({name: config})):
+                # A verifier may name a served model: it then uses the same engine.
+                if spec.model not in models and spec.name not in specs:
+                    label = f"verifier/{name}" + (f"/{i}" if i else "")
+                    specs[spec.name] = replace(spec, options={"served_model_name": label, **spec.options})
+        return list(specs.values())
+
+    async def _launch(self, spec: EngineSpec) -> None:
+        """Launch one engine. A launch cannot be interrupted, so `close` waits for it."""
+        from mull.engines.launch import launch
+
+        self._launching = asyncio.create_task(launch([spec]))
+        self._engines |= await asyncio.shield(self._launching)
+        self._metrics.adopt_engine()
 
     async def _connect(self, name: str, url: str, model: ModelSettings) -> None:
         from mull.engines.remote import RemoteGenerator
@@ -173,9 +201,9 @@ class Backend:
         return self._built
 
 
-def _options(model: ModelSettings) -> dict[str, object]:
+def _options(name: str, model: ModelSettings) -> dict[str, object]:
     context = {} if model.context is None else {"max_model_len": model.context}
-    return {**context, **model.options}
+    return {"served_model_name": name, **context, **model.options}
 
 
 async def _answers(verifier: Verifier) -> bool:

@@ -7,12 +7,15 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from mull.errors import InvalidRequest, MullError, Unavailable, one_of
+from mull.errors import InvalidRequest, MullError, Unavailable, VerifierUnavailable, one_of
 
 
 def body_of(error: MullError) -> dict[str, Any]:
     """The error object that OpenAI's clients understand."""
-    return {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
+    message = error.message
+    if isinstance(error, VerifierUnavailable) and error.name not in message:
+        message = f"verifier {error.name!r}: {message}"
+    return {"error": {"message": message, "type": error.type, "param": error.param, "code": error.code}}
 
 
 def headers_of(error: MullError) -> dict[str, str]:

@@ -11,7 +11,9 @@ from fastapi import Response
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
-from mull.server import render
+from mull.errors import Unavailable
+from mull.server import render, sse
+from mull.server.errors import body_of
 from mull.server.schemas import TTC, ChatRequest
 from mull.server.service import Job, Service
 from mull.server.stream import Stream
@@ -36,11 +38,20 @@ class Reply(Response):
         self._asked = asked
         self._ttc = asked.ttc or TTC()
         self._heartbeat = heartbeat
+        self._streaming = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer as an ASGI application."""
         work = self._stream(send) if self._asked.stream else self._whole(scope, receive, send)
-        await while_connected(receive, work)
+        try:
+            await while_connected(receive, work)
+        except asyncio.CancelledError:
+            # The server stops: whoever reads a stream is told; the middleware tells the others.
+            if self._streaming:
+                error = Unavailable("the server is shutting down", code="shutting_down")
+                body = sse.event(body_of(error)) + sse.DONE
+                await send({"type": "http.response.body", "body": body})
+            raise
 
     async def _whole(self, scope: Scope, receive: Receive, send: Send) -> None:
         solved = await self._service.solve(self._job)
@@ -65,9 +76,11 @@ class Reply(Response):
                 (b"x-accel-buffering", b"no"),
             ]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
+            self._streaming = True
             async with aclosing(stream.events()) as events:
                 async for data in events:
                     await send({"type": "http.response.body", "body": data, "more_body": True})
+            self._streaming = False
             await send({"type": "http.response.body", "body": b""})
         finally:
             await stream.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 
 import uvicorn
 
@@ -46,6 +47,9 @@ def serve(settings: Settings) -> int:
     # Before anything is loaded: a port that is taken is known at once.
     socket = config.bind_socket()
     host, port = socket.getsockname()[:2]
+    # uvicorn raises the signal that stopped it once more; by then everything has been shut down.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     log.info("listening on http://%s:%d, loading %s", host, port, ", ".join(settings.models))
     server.run(sockets=[socket])
     return 1 if failed else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mull.answers import Answers
@@ -15,12 +15,28 @@ from mull.protocols import Generator, Verifier
 from mull.run import Run
 from mull.server.choose import Plan
 from mull.server.metrics import Metrics
-from mull.strategies.majority_vote import MajorityVote
+from mull.strategies.base import StrategyModel
+from mull.strategies.ranking import by_votes, read
 from mull.trace import Listener, Trace
-from mull.types import Answer, Chat, Choice, Chunk, Completion, Meter, Prompt, Sampling, Task
+from mull.types import (
+    Answer,
+    Candidate,
+    Chat,
+    Choice,
+    Chunk,
+    Completion,
+    Meter,
+    Prompt,
+    Sampling,
+    Score,
+    Task,
+)
 
 CANCELLED = 499
 """Status under which requests are counted whose client went away."""
+
+FALLBACK_SAMPLES = 16
+"""Answers to vote on where the strategy had not come to any before its verifier failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,11 +125,12 @@ class Service:
             trace.listen(listener)
         # A fallback starts over, so nothing may be promised to the client before the verifier has spoken.
         promises = commit if plan.verifier is None or not self._fallback else None
+        heard = None if plan.verifier is None else _Heard(self._verifiers[plan.verifier])
         run = Run(
             task=job.task,
             generator=_Noticed(self._generators[plan.model], job.begun),
             answers=self._answers,
-            verifier=None if plan.verifier is None else self._verifiers[plan.verifier],
+            verifier=heard,
             budget=Budget(plan.limits),
             trace=trace,
             commit=promises,
@@ -121,7 +138,7 @@ class Service:
         status, solved = 500, None
         with self._metrics.running.labels(plan.model).track_inprogress():
             try:
-                solved = await self._answer(job, run)
+                solved = await self._answer(job, run, heard)
                 status = 200
             except MullError as error:
                 status = error.status
@@ -133,15 +150,15 @@ class Service:
                 self._count(plan, run, solved, status)
         return solved
 
-    async def _answer(self, job: Job, run: Run) -> Solved:
+    async def _answer(self, job: Job, run: Run, heard: _Heard | None) -> Solved:
         down = None
         try:
-            answer = await job.plan.strategy(job.task, run)
+            answer = await _unwrapped(job.plan.strategy(job.task, run))
         except VerifierUnavailable as error:
-            if not self._fallback:
+            if not self._fallback or heard is None:
                 raise
             down = error.name
-            answer = await MajorityVote(n=getattr(job.plan.strategy, "n", 16))(job.task, run)
+            answer = await _vote(job.plan.strategy, run, heard.candidates, error)
         return Solved(
             plan=job.plan, task=job.task, run=run, answer=answer, seconds=run.budget.seconds, fallback=down
         )
@@ -186,3 +203,43 @@ class _Noticed:
     ) -> AsyncGenerator[Chunk, None]:
         self._begun.set()
         return self._inner.stream(prompt, sampling, meter=meter)
+
+
+class _Heard:
+    """A verifier, and the candidates it was asked about last."""
+
+    def __init__(self, inner: Verifier) -> None:
+        self._inner = inner
+        self.name, self.kind = inner.name, inner.kind
+        self.candidates: Sequence[Candidate] = ()
+
+    async def score(self, task: Task, candidates: Sequence[Candidate]) -> list[Score]:
+        self.candidates = candidates
+        return await self._inner.score(task, candidates)
+
+
+async def _vote(
+    strategy: StrategyModel, run: Run, candidates: Sequence[Candidate], error: VerifierUnavailable
+) -> Answer:
+    """A majority vote in place of a verifier: among the answers there are already, else among new ones.
+
+    Raises:
+        VerifierUnavailable: there are none, and the budget allows no more.
+    """
+    if not any(candidate.complete for candidate in candidates):
+        candidates = await run.collect(await run.start(), n=getattr(strategy, "n", FALLBACK_SAMPLES))
+    if not candidates:
+        raise error
+    choices = await read(run, candidates)
+    return by_votes(choices, [1.0] * len(choices))
+
+
+async def _unwrapped(answering: Awaitable[Answer]) -> Answer:
+    """What a strategy answers; of the errors of concurrent tasks, the first that is deliberate."""
+    try:
+        return await answering
+    except BaseExceptionGroup as group:
+        error: BaseException = group.subgroup(MullError) or group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None

@@ -27,7 +27,7 @@ def check_lines(problem: Problem, lines: Sequence[str]) -> list[bool]:
         if not finished and text == last:
             right = finished = problem.target in known
         elif not finished:
-            position = by_name.get(text.partition(":")[0])
+            position = by_name.get(text.partition(" ")[0])
             if position is not None and any(
                 "".join(w) == text + "\n" for w in ways(problem, known, position)
             ):

@@ -1,27 +1,35 @@
-"""Synthetic wrong solutions: a correct one with one slip, told to the end as if nothing had happened."""
+"""Synthetic wrong solutions: a correct one with one slip, most often told on as if nothing had happened."""
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
 
-from mull.training.problems import MAX_VALUE, Problem
+from mull.training.pieces import split
+from mull.training.problems import MAX_VALUE, WORDING, Op, Problem, Quantity, tell
 from mull.training.solver import Line, answer_line, solve
 
-SIGNS = "+-*/"
+Slip = Literal["result", "operand", "number", "operation", "entity", "parent", "early", "skip"]
+SLIPS: tuple[Slip, ...] = ("result", "operand", "number", "operation", "entity", "parent", "early", "skip")
+HIGHEST = 199
 
 
-def _apply(sign: str, a: int, b: int) -> int:
-    return {"+": a + b, "-": a - b, "*": a * b, "/": a // max(b, 1)}[sign]
-
-
-def _evaluate(expression: Sequence[str]) -> int:
-    """Left to right, which for the solver's lines is the usual precedence; names are skipped."""
-    result, sign = 0, "+"
-    for piece in (p.strip() for p in expression):
-        if piece in SIGNS:
-            sign = piece
-        elif piece.isdigit():
-            result = _apply(sign, result, int(piece))
-    return min(max(result, 0), 199)
+def _compute(op: Op, number: int, values: Sequence[int]) -> int:
+    """Result of a fact, kept within the range of single-token numbers."""
+    match op:
+        case "more":
+            result = values[0] + number
+        case "fewer":
+            result = values[0] - number
+        case "times":
+            result = values[0] * number
+        case "share":
+            result = values[0] // number
+        case "gap":
+            result = values[0] - values[1]
+        case "sum" | "base":
+            result = sum(values)
+    return min(max(result, 0), HIGHEST)
 
 
 def _near(rng: random.Random, value: int) -> int:
@@ -31,69 +39,71 @@ def _near(rng: random.Random, value: int) -> int:
         if rng.random() < 0.75
         else rng.randint(1, MAX_VALUE)
     )
-    return min(max(other, 0), 199)
+    return min(max(other, 0), HIGHEST)
+
+
+def _line(q: Quantity, parents: Sequence[tuple[str, int]], result: int) -> Line:
+    return (*split(tell(q, [f"{name} {value}" for name, value in parents])), " =", f" {result}", "\n")
 
 
 def corrupt(problem: Problem, rng: random.Random) -> list[Line]:
     """A solution with a slip in one line; the checker decides which lines it spoils, rarely none."""
-    lines = solve(problem, rng)
-    at = rng.randrange(len(lines))
-    if at == len(lines) - 1:
-        pool = [q.value for q in problem.quantities]
-        return [*lines[:-1], answer_line(rng.choice((*pool, _near(rng, problem.answer))))]
-    name, colon, *expression, equals, result, end = lines[at]
-    kind = rng.choice(("result", "operand", "given", "sign", "entity", "parent", "early", "skip"))
-    numbers = [n for n, piece in enumerate(expression) if piece.strip().isdigit()]
-    signs = [n for n, piece in enumerate(expression) if piece.strip() in SIGNS]
-    parents = [n for n in range(len(expression)) if n not in numbers and n not in signs]
-    if kind == "early":
-        return (
-            [*lines[: at + 1], answer_line(int(result))] if at < len(lines) - 2 else [*lines[:at], lines[-1]]
-        )
-    if kind == "skip":
-        return [*lines[:at], *lines[at + 1 :]]
-    if kind == "entity":
-        name = rng.choice(problem.quantities).name
-    elif kind == "result":
-        result = f" {_near(rng, int(result))}"
-    elif kind == "parent":
-        other = rng.choice(problem.quantities)
-        spot = rng.choice(parents)
-        expression[spot] = f" {other.name}"
-        if rng.random() < 0.7:
-            expression[spot + 1] = f" {other.value}"
-            result = f" {_evaluate(expression)}"
-    else:
-        if kind == "sign":
-            expression[rng.choice(signs)] = f" {rng.choice(SIGNS)}"
-        else:
-            values = [q.number for q in problem.quantities if q.number] + [
-                q.value for q in problem.quantities
-            ]
-            spot = rng.choice(numbers)
-            given = rng.choice(values) if kind == "given" else _near(rng, int(expression[spot]))
-            expression[spot] = f" {given}"
-        result = f" {_evaluate(expression)}"
-    wrong: Line = (name, colon, *expression, equals, result, end)
-    rest = lines[at + 1 :]
-    return [*lines[:at], wrong, *(_carried(rest, name, result) if rng.random() < 0.7 else rest)]
-
-
-def _carried(lines: list[Line], name: str, value: str) -> list[Line]:
-    """Later lines told with the wrong `value` of `name`, and with all that follows from it."""
-    changed = {f" {name}": value}
-    told: list[Line] = []
-    last = value
-    for line in lines:
-        if line[1] != ":":
-            told.append(answer_line(int(last)))
+    quantities = problem.quantities
+    by_name = {q.name: n for n, q in enumerate(quantities)}
+    order = [by_name[line[0]] for line in solve(problem, rng)[:-1]]
+    believed = [q.value for q in quantities]
+    at = rng.randrange(len(order) + 1)
+    slip = rng.choice(SLIPS)
+    carries = rng.random() < 0.8
+    lines: list[Line] = []
+    for n, position in enumerate(order):
+        q = quantities[position]
+        parents = [(quantities[p].name, believed[p]) for p in q.parents]
+        if q.op == "sum":
+            rng.shuffle(parents)
+        if n == at and slip == "skip":
             continue
-        label, colon, *expression, equals, last, end = line
-        if changed.keys() & set(expression):
-            for n, piece in enumerate(expression):
-                if piece in changed:
-                    expression[n + 1] = changed[piece]
-            last = f" {_evaluate(expression)}"
-            changed[f" {label}"] = last
-        told.append((label, colon, *expression, equals, last, end))
-    return told
+        if n == at and slip == "early":
+            return [*lines, answer_line(rng.choice(believed))]
+        if n == at:
+            q, parents = _slipped(rng, slip, q, parents, problem)
+        result = _compute(q.op, q.number, [value for _, value in parents])
+        if n == at and slip == "result":
+            result = _near(rng, result)
+        lines.append(_line(q, parents, result))
+        if carries:
+            believed[position] = result
+    answer = believed[problem.target]
+    if at == len(order):
+        answer = rng.choice((*believed, _near(rng, answer)))
+    return [*lines, answer_line(answer)]
+
+
+def _slipped(
+    rng: random.Random, slip: Slip, q: Quantity, parents: list[tuple[str, int]], problem: Problem
+) -> tuple[Quantity, list[tuple[str, int]]]:
+    """The fact as it is wrongly told."""
+    spot = rng.randrange(len(parents))
+    if slip == "operand":
+        parents[spot] = (parents[spot][0], _near(rng, parents[spot][1]))
+    elif slip == "parent":
+        other = rng.choice(problem.quantities)
+        parents[spot] = (other.name, other.value)
+    elif slip == "entity":
+        q = replace(q, name=rng.choice(problem.quantities).name)
+    elif slip == "number" and q.number:
+        q = replace(
+            q, number=max(1, rng.choice((_near(rng, q.number), rng.randint(2, 9)))), wording=_plain(rng, q.op)
+        )
+    elif slip == "operation" and len(parents) == 1:
+        ops: tuple[Op, ...] = ("more", "fewer", "times", "share")
+        op = rng.choice(ops)
+        q = replace(q, op=op, wording=_plain(rng, op))
+    elif slip == "operation" and len(parents) == 2:
+        op = "gap" if q.op == "sum" else "sum"
+        q = replace(q, op=op, wording=_plain(rng, op))
+    return q, parents
+
+
+def _plain(rng: random.Random, op: Op) -> str:
+    return rng.choice(WORDING[op])

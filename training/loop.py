@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from mull.training.model import Llama, from_state, state
@@ -39,8 +40,8 @@ class Schedule:
     total: int
     decay: int
     warmup: int = 150_000
-    matrix_rate: float = 5e-3
-    other_rate: float = 3e-3
+    matrix_rate: float = 2e-3
+    other_rate: float = 1.5e-3
 
     def factor(self, tokens: int) -> float:
         """Multiplier of the learning rates after `tokens` tokens."""
@@ -88,6 +89,7 @@ def train(
         keep_every: Distance of the kept checkpoints, in tokens.
         until: Stop early after this many tokens, leaving a checkpoint; for tests and interrupted runs.
     """
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     folder.mkdir(parents=True, exist_ok=True)
     last = folder / "last.pt"
     tokens = pool = 0
@@ -106,22 +108,28 @@ def train(
     while tokens < min(schedule.total, until or schedule.total):
         start, total_loss = time.monotonic(), 0.0
         batches = pools(pool, tokens)
-        for batch in batches:
+        before = tokens
+        for group in groups(batches, world):
+            batch = group[rank]
             for stepper, rate in zip(steppers, rates, strict=True):
                 stepper.param_groups[0]["lr"] = rate * schedule.factor(tokens)
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 loss = loss_of(model, batch)
             loss.backward()  # type: ignore[no-untyped-call]
+            if world > 1:
+                _average_gradients(model, world)
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             for stepper in steppers:
                 stepper.step()
                 stepper.zero_grad()
             total_loss += loss.item()
-            tokens += batch.tokens
+            tokens += sum(b.tokens for b in group)
         pool += 1
         seconds += time.monotonic() - start
-        report(tokens, total_loss / len(batches), seconds)
-        kept_now = (tokens // keep_every) != ((tokens - sum(b.tokens for b in batches)) // keep_every)
+        report(tokens, total_loss * world / len(batches), seconds)
+        kept_now = tokens // keep_every != before // keep_every
+        if rank > 0:
+            continue
         if pool % 8 == 0 or kept_now or tokens >= min(schedule.total, until or schedule.total):
             content = {
                 "model": state(model),
@@ -134,6 +142,20 @@ def train(
             if kept_now:
                 _write(content, folder / f"at-{tokens // keep_every * keep_every}.pt")
     return model.eval()
+
+
+def groups(batches: list[B], size: int) -> list[list[B]]:
+    """Batches of one step, one for each worker; what does not fill a group is left out."""
+    return [batches[n : n + size] for n in range(0, len(batches) - size + 1, size)]
+
+
+def _average_gradients(model: Llama, world: int) -> None:
+    """Mean over the workers, as one message."""
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(flat)
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient) / world)
 
 
 def _write(content: dict[str, Any], path: Path) -> None:

@@ -6,7 +6,7 @@ import torch
 
 from mull.training.loop import Report, Schedule, train
 from mull.training.model import Llama, load, save
-from mull.training.policy import use_one_thread
+from mull.training.policy import set_up
 from mull.training.prm import SAMPLE_SEED, SAMPLED_PROBLEMS, solutions_of
 from mull.training.verifier import outcome_loss, verifier_pool
 
@@ -37,12 +37,12 @@ def train_orm(
     problems: int = SAMPLED_PROBLEMS,
 ) -> Llama:
     """Tune the PRM in folder `prm` to the outcome of the policy's solutions, and write it to `out`."""
-    use_one_thread()
+    set_up()
     solutions = solutions_of(policy, run, problems)
     torch.manual_seed(seed)
     model = train(
         from_prm(load(prm)),
-        pools=lambda pool, _: verifier_pool(seed, pool, solutions, SAMPLE_SEED),
+        pools=lambda pool, _: verifier_pool(seed, pool, solutions, SAMPLE_SEED, share=1.0),
         loss_of=outcome_loss,
         schedule=Schedule(total=tokens, decay=tokens, matrix_rate=5e-4, other_rate=2e-4),
         folder=run,

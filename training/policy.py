@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 
 from mull.training import tokenizer
 from mull.training.loop import Report, Schedule, train
@@ -20,10 +21,11 @@ POLICY_TOKENS = 9_000_000
 POLICY_DECAY = 2_500_000
 
 
-def use_one_thread() -> None:
-    """One thread: at this size more are slower, and results do not depend on their number."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+def set_up() -> None:
+    """One thread a process, since at this size more are slower; under torchrun, join the other workers."""
     torch.set_num_threads(1)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        dist.init_process_group("gloo")
 
 
 def train_solver(
@@ -41,7 +43,7 @@ def train_solver(
 
     A run with `decay=0` stays at the full rate, to be decayed later by what is trained from it.
     """
-    use_one_thread()
+    set_up()
     torch.manual_seed(seed)
     model = Llama(size)
     head_start(model, seed)

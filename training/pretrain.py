@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from torch import Tensor
 from mull.training import tokenizer
 from mull.training.checker import END
 from mull.training.model import Llama
-from mull.training.problems import MAX_STEPS, MAX_VALUE, NAMES, TOTAL, generate_one
+from mull.training.problems import MAX_STEPS, generate_one
 from mull.training.solver import Line, solve
 
 POOL_TOKENS = 48_000
@@ -23,6 +24,9 @@ CURRICULUM_TOKENS = 3_000_000
 """Tokens over which the longest problems grow from 4 steps to 10."""
 DRILL_TOKENS = 4_000_000
 """Tokens over which the share of drills falls from a quarter to a twentieth."""
+
+
+B = TypeVar("B")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +72,10 @@ def drill_example(rng: random.Random) -> Example:
     pieces: list[str] = []
     weights = [0.0]
     for _ in range(8):
-        sign = rng.choice("++-*/")
-        if sign in "+-":
-            a, b = (
-                rng.randint(1, MAX_VALUE - 1),
-                rng.randint(1, 9) if rng.random() < 0.4 else rng.randint(1, 60),
-            )
-            b = min(b, MAX_VALUE - a if sign == "+" else max(1, a - 1))
-            if sign == "+" and rng.random() < 0.5:
-                a, b = b, a
-            result = a + b if sign == "+" else a - b
-        else:
-            b, c = rng.randint(2, 4), rng.randint(1, 30)
-            a, result = (c, b * c) if sign == "*" else (b * c, c)
-            if sign == "*" and rng.random() < 0.5:
-                a, b = b, a
-        pieces += [rng.choice((*NAMES, TOTAL)), ":", f" {a}", f" {sign}", f" {b}", " =", f" {result}", "\n"]
-        weights += [0.0] * 6 + [1.0, 0.0]
+        problem = generate_one(rng.getrandbits(40), 0, 1, 1)
+        line = solve(problem, rng)[0]
+        pieces += line
+        weights += [0.0] * (len(line) - 2) + [1.0, 0.0]
     table = tokenizer.piece_ids()
     return Example([tokenizer.token_id(tokenizer.BOS), *(table[p] for p in pieces)], weights)
 
@@ -108,8 +99,14 @@ def lm_pool(seed: int, pool: int, tokens: int) -> list[LmBatch]:
         collate(rows)
         for rows in split(examples, EARLY_BATCH_TOKENS if tokens < EARLY_TOKENS else BATCH_TOKENS)
     ]
-    rng.shuffle(batches)
-    return batches
+    return shuffled_pairs(rng, batches)
+
+
+def shuffled_pairs(rng: random.Random, batches: list[B]) -> list[B]:
+    """Batches in random order, but each beside one of its length, so that two workers take equally long."""
+    pairs = [batches[n : n + 2] for n in range(0, len(batches), 2)]
+    rng.shuffle(pairs)
+    return [batch for pair in pairs for batch in pair]
 
 
 def split(examples: list[Example], limit: int) -> list[list[Example]]:

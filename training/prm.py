@@ -6,8 +6,14 @@ import torch
 
 from mull.training.loop import Report, Schedule, train
 from mull.training.model import Llama, deepen, from_state, load, save
-from mull.training.policy import TEMPERATURE, use_one_thread
-from mull.training.verifier import policy_solutions, process_loss, verifier_pool
+from mull.training.policy import TEMPERATURE, set_up
+from mull.training.verifier import (
+    POLICY_SHARE,
+    SYNTHETIC_TOKENS,
+    policy_solutions,
+    process_loss,
+    verifier_pool,
+)
 
 EXTRA_LAYERS = 2
 SAMPLE_SEED = 500_001
@@ -49,14 +55,16 @@ def train_prm(
     problems: int = SAMPLED_PROBLEMS,
 ) -> Llama:
     """Grow the solver in checkpoint `solver` into a PRM for the policy in folder `policy`, in `out`."""
-    use_one_thread()
+    set_up()
     solutions = solutions_of(policy, run, problems)
     torch.manual_seed(seed)
     model = train(
         deepen(solver_of(solver), EXTRA_LAYERS, labels=2),
-        pools=lambda pool, _: verifier_pool(seed, pool, solutions, SAMPLE_SEED),
+        pools=lambda pool, seen: verifier_pool(
+            seed, pool, solutions, SAMPLE_SEED, share=POLICY_SHARE if seen >= SYNTHETIC_TOKENS else 0.0
+        ),
         loss_of=process_loss,
-        schedule=Schedule(total=tokens, decay=decay, matrix_rate=3e-3, other_rate=1e-3),
+        schedule=Schedule(total=tokens, decay=decay, matrix_rate=2e-3, other_rate=1e-3),
         folder=run,
         resume=resume,
         report=report,

@@ -6,8 +6,8 @@ the same, whatever else was generated before it. The idea of controlling length 
 """
 
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, TypedDict
 
 Op = Literal["base", "more", "fewer", "times", "share", "sum", "gap"]
@@ -36,64 +36,24 @@ ITEMS = (
     "toys",
 )
 
-BASE_WORDING = (
-    "{a} has {n} {i}.",
-    "{a} owns {n} {i}.",
-    "{a} found {n} {i}.",
-    "{a} keeps {n} {i}.",
-)
-MORE_WORDING = (
-    "{a} has {n} more than {b}.",
-    "{a} owns {n} {i} more than {b}.",
-    "{a} beats {b} by {n}.",
-    "{a} has as many as {b} plus {n}.",
-)
-FEWER_WORDING = (
-    "{a} has {n} fewer than {b}.",
-    "{a} owns {n} {i} fewer than {b}.",
-    "{a} trails {b} by {n}.",
-    "{a} has as many as {b} minus {n}.",
-)
-TIMES_WORDING = (
-    "{a} has {n} times as many as {b}.",
-    "{a} owns {n} times as many as {b}.",
-    "{a} has as many as {b} times {n}.",
-)
-SHARE_WORDING = (
-    "{a} has as many as {b} divided by {n}.",
-    "{a} owns one of {n} equal shares of {b}.",
-)
-SUM_WORDING = (
-    "{a} has as many as {b} together.",
-    "{a} owns the sum of {b}.",
-)
-GAP_WORDING = (
-    "{a} has as many as {b} minus {c}.",
-    "{a} owns the difference of {b} and {c}.",
-)
-TARGET_WORDING = (
-    "How many {i} does {a} have?",
-    "How many does {a} have?",
-    "Find how many {i} {a} has.",
-)
-TOTAL_WORDING = (
-    "How many {i} do {b} have together?",
-    "Find the sum of {b}.",
-)
 WORDING: dict[Op, tuple[str, ...]] = {
-    "base": BASE_WORDING,
-    "more": MORE_WORDING,
-    "fewer": FEWER_WORDING,
-    "times": TIMES_WORDING,
-    "share": SHARE_WORDING,
-    "sum": SUM_WORDING,
-    "gap": GAP_WORDING,
+    "base": ("{a} owns {n} {i}", "{a} found {n} {i}", "{a} keeps {n} {i}"),
+    "more": ("{a} has {n} more than {b}", "{a} beats {b} by {n}", "{a} has as many as {b} plus {n}"),
+    "fewer": ("{a} has {n} fewer than {b}", "{a} trails {b} by {n}", "{a} has as many as {b} minus {n}"),
+    "times": ("{a} has {n} times as many as {b}", "{a} has as many as {b} times {n}"),
+    "share": ("{a} has as many as {b} divided by {n}",),
+    "sum": ("{a} has as many as {b} together", "{a} has the sum of {b}"),
+    "gap": ("{a} has as many as {b} minus {c}", "{a} has the difference of {b} and {c}"),
 }
+"""Sentences of each fact; `a` is the quantity told of, `b` and `c` are those it follows from, `n` the number."""
 FACTOR_WORDING: dict[tuple[Op, int], str] = {
-    ("times", 2): "{a} has twice as many as {b}.",
-    ("share", 2): "{a} has half as many as {b}.",
-    ("share", 3): "{a} has a third of {b}.",
+    ("times", 2): "{a} has twice as many as {b}",
+    ("share", 2): "{a} has half as many as {b}",
+    ("share", 3): "{a} has a third of {b}",
 }
+TARGET_WORDING = ("How many {i} does {a} have?", "How many does {a} have?", "Find how many {i} {a} has.")
+TOTAL_WORDING = ("How many {i} do {b} have together?", "How many do {b} have together?")
+TOTAL_LINE = "Total of {b}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +67,8 @@ class Quantity:
     number: int
     """The constant of the fact; for `base` the value itself, for `sum` and `gap` unused (0)."""
     value: int
+    wording: str = ""
+    """Template of the sentence that tells the fact, without the period."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +107,7 @@ class ProblemRow(TypedDict):
     index: int
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     """`A and B`, or `A, B and C`."""
     return ", ".join(names[:-1]) + " and " + names[-1]
 
@@ -159,7 +121,10 @@ class _Builder:
         self.quantities: list[Quantity] = []
 
     def add(self, op: Op, parents: tuple[int, ...], number: int, value: int) -> int:
-        self.quantities.append(Quantity(self.names.pop(), op, parents, number, value))
+        wording = FACTOR_WORDING.get((op, number))
+        if wording is None or self.rng.random() < 0.5:
+            wording = self.rng.choice(WORDING[op])
+        self.quantities.append(Quantity(self.names.pop(), op, parents, number, value, wording))
         return len(self.quantities) - 1
 
     def base(self) -> int:
@@ -221,14 +186,10 @@ def _grow(rng: random.Random, n_steps: int) -> _Builder | None:
     return b if len(unused) == 1 else None
 
 
-def _tell(rng: random.Random, q: Quantity, quantities: list[Quantity], item: str) -> str:
-    names = [quantities[p].name for p in q.parents]
-    wording = FACTOR_WORDING.get((q.op, q.number))
-    if wording is None or rng.random() < 0.5:
-        wording = rng.choice(WORDING[q.op])
-    b = _listed(names) if q.op == "sum" else names[0] if names else ""
-    c = names[1] if q.op == "gap" else ""
-    return wording.format(a=q.name, b=b, c=c, n=q.number, i=item)
+def tell(q: Quantity, parents: Sequence[str], item: str = "") -> str:
+    """The fact as a sentence without its period, with `parents` written as given."""
+    b = listed(parents) if q.op == "sum" else parents[0] if parents else ""
+    return q.wording.format(a=q.name, b=b, c=parents[-1] if parents else "", n=q.number, i=item)
 
 
 def _order(rng: random.Random, count: int) -> list[int]:
@@ -263,13 +224,13 @@ def generate_one(seed: int, index: int, min_steps: int = MIN_STEPS, max_steps: i
     last = quantities[target]
     asks_total = last.op == "sum" and rng.random() < 0.5
     facts = [
-        _tell(rng, quantities[q], quantities, item)
+        tell(quantities[q], [quantities[p].name for p in quantities[q].parents], item) + "."
         for q in _order(rng, len(quantities))
         if not (asks_total and q == target)
     ]
     if asks_total:
-        quantities[target] = Quantity(TOTAL, last.op, last.parents, last.number, last.value)
-        names = _listed([quantities[p].name for p in last.parents])
+        quantities[target] = replace(last, name=TOTAL, wording=TOTAL_LINE)
+        names = listed([quantities[p].name for p in last.parents])
         ask = rng.choice(TOTAL_WORDING).format(b=names, i=item)
     else:
         ask = rng.choice(TARGET_WORDING).format(a=last.name, i=item)

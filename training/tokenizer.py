@@ -1,7 +1,6 @@
 """The tokenizer: words, numbers up to 199 and frequent phrases of the task are one token, all else bytes."""
 
 import json
-import re
 from functools import cache
 from pathlib import Path
 
@@ -10,16 +9,12 @@ from tokenizers.models import BPE
 
 from mull.training import problems
 from mull.training.checker import END
+from mull.training.pieces import PATTERN, PHRASES, split
 
 PAD, BOS, EOS = "<pad>", "<bos>", END
 MAX_NUMBER = 199
 CONTEXT = 1024
 
-PHRASES = (
-    " times as many as", " twice as many as", " half as many as", " as many as", " more than", " fewer than",
-    " divided by", " one of", " equal shares of", " a third of", " the sum of", " the difference of",
-    "How many", "Find how many", "Find the sum of", "The answer is ",
-)  # fmt: skip
 SIGNS = ("\n", ". ", ":", "\\boxed{", "}.", " +", " -", " *", " /", " =", ".", ",", "?", "}")
 OTHER_WORDS = (
     "You are a helpful assistant", "Solve the problem step by step", "Think step by step",
@@ -43,11 +38,6 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
 )
 
-_PATTERN = (
-    "|".join(re.escape(p).replace("\\ ", " ") for p in sorted(PHRASES, key=len, reverse=True))
-    + r"|\n|\. |\\boxed\{|\}\.| [+\-*/=]| ?[A-Za-z]+| ?[0-9]{1,3}|[^A-Za-z0-9 \n]| "
-)
-
 
 def _bytes_as_text() -> dict[int, str]:
     """The printable stand-in of each byte in byte-level vocabularies, as introduced with GPT-2."""
@@ -64,6 +54,7 @@ def vocabulary() -> list[str]:
         *problems.FACTOR_WORDING.values(),
         *problems.TARGET_WORDING,
         *problems.TOTAL_WORDING,
+        problems.TOTAL_LINE,
         *OTHER_WORDS,
     ]
     words: dict[str, None] = dict.fromkeys((*SIGNS, *PHRASES))
@@ -74,7 +65,7 @@ def vocabulary() -> list[str]:
     words |= dict.fromkeys(f" {item}" for item in problems.ITEMS)
     words[problems.TOTAL] = None
     for text in texts:
-        words |= dict.fromkeys(m for m in re.findall(_PATTERN, text.replace("{", "").replace("}", "")))
+        words |= dict.fromkeys(split(text.replace("{", "").replace("}", "")))
     return [w for w in words if len(w.encode()) > 1 or w.isdigit()]
 
 
@@ -92,7 +83,7 @@ def build() -> Tokenizer:
     tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in (PAD, BOS, EOS)])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(_PATTERN), behavior="isolated"),
+            pre_tokenizers.Split(Regex(PATTERN), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

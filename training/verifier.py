@@ -13,14 +13,17 @@ from mull.training import sampler, tokenizer
 from mull.training.checker import check_pieces, is_right
 from mull.training.corruption import corrupt
 from mull.training.model import Llama
-from mull.training.pretrain import to_ids
+from mull.training.pretrain import shuffled_pairs, to_ids
 from mull.training.problems import Problem, generate_one
 from mull.training.solver import solve
 
-POOL_TOKENS = 64_000
-BATCH_TOKENS = 4_000
+POOL_TOKENS = 48_000
+BATCH_TOKENS = 2_500
+SYNTHETIC_TOKENS = 2_500_000
+"""Tokens at the start for which all solutions are synthetic."""
 POLICY_SHARE = 0.6
-LM_WEIGHT = 0.25
+"""Share of the policy's solutions after that."""
+LM_WEIGHT = 1.0
 STEP_WEIGHT = 2.0
 """Weight of the labels that are read when serving: ends of steps and of the solution."""
 TOKEN_WEIGHT = 0.6
@@ -90,7 +93,7 @@ def synthetic(seed: int, index: int, rng: random.Random) -> Labelled:
 
 
 def verifier_pool(
-    seed: int, pool: int, solutions: Sequence[Sequence[list[int]]], solution_seed: int
+    seed: int, pool: int, solutions: Sequence[Sequence[list[int]]], solution_seed: int, share: float
 ) -> list[VerifierBatch]:
     """Batches of pool number `pool`: draws from the policy's solutions, and synthetic ones.
 
@@ -99,12 +102,13 @@ def verifier_pool(
         pool: Number of the pool; with `seed` it decides everything.
         solutions: The policy's solutions, by problem.
         solution_seed: Stream of the problems that they solve.
+        share: Share of the policy's solutions.
     """
     rng = random.Random(f"verifier/{seed}/{pool}")
     rows: list[Labelled] = []
     size = 0
     while size < POOL_TOKENS:
-        if rng.random() < POLICY_SHARE:
+        if rng.random() < share:
             at = rng.randrange(len(solutions))
             problem = generate_one(solution_seed, at)
             row = label(problem, tokenizer.prompt_ids(problem.question), rng.choice(solutions[at]))
@@ -121,8 +125,7 @@ def verifier_pool(
             members = []
         members.append(row)
     batches.append(collate(members))
-    rng.shuffle(batches)
-    return batches
+    return shuffled_pairs(rng, batches)
 
 
 def collate(rows: Sequence[Labelled]) -> VerifierBatch:

@@ -64,6 +64,7 @@ class Batcher:
         self._on_batch = on_batch
         self._slots = asyncio.Semaphore(parallel)
         self._jobs: deque[_Job] = deque()
+        self._open: set[_Job] = set()
         self._arrived = asyncio.Event()
         self._full = asyncio.Event()
         self._batches: set[asyncio.Task[None]] = set()
@@ -78,6 +79,9 @@ class Batcher:
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
+        for job in self._open:
+            if not job.result.done():
+                job.result.set_exception(self._unavailable("is stopping"))
 
     @property
     def waiting(self) -> int:
@@ -93,22 +97,26 @@ class Batcher:
         if not candidates:
             return []
         if self.waiting + len(candidates) > self._queue:
-            raise VerifierUnavailable(
-                f"verifier {self._verifier.name!r} is overloaded", name=self._verifier.name
-            )
+            raise self._unavailable("is overloaded")
         job = _Job(task, candidates, asyncio.get_running_loop().create_future())
         self._jobs.append(job)
+        self._open.add(job)
         self._arrived.set()
         if self.waiting >= self._size:
             self._full.set()
         try:
             await job.result
         finally:
+            self._open.discard(job)
             if job in self._jobs:
                 self._jobs.remove(job)
             for part in job.running:
                 part.cancel()
         return [job.scores[index] for index in range(len(candidates))]
+
+    def _unavailable(self, why: str) -> VerifierUnavailable:
+        name = self._verifier.name
+        return VerifierUnavailable(f"verifier {name!r} {why}", name=name)
 
     async def _serve(self) -> None:
         while True:

@@ -183,10 +183,8 @@ class Reader:
         """Ids, and the offset at which each begins."""
         try:
             found = self._tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
-        except UnicodeEncodeError as error:
-            raise InvalidRequest(
-                f"the text is not valid Unicode: {error.reason}", param="messages"
-            ) from error
+        except TypeError as error:  # the tokenizer's word for a string with half a surrogate pair
+            raise InvalidRequest("the text is not valid Unicode", param="messages") from error
         return found.ids, [begin for begin, _ in found.offsets]
 
     def _fit(self, ids: list[int]) -> list[int] | None:

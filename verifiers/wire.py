@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from mull.types import Candidate, Chat, Finish, Prompt, Score, Task, VerifierKind
 from mull.verifiers.reading import sampled_ids
 
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+def _whole_characters(text: str) -> str:
+    """Refuse half of a surrogate pair: JSON can say it, no tokenizer can read it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("not valid Unicode") from error
+    return text
+
+
+Text = Annotated[str, AfterValidator(_whole_characters)]
 
 
 class Message(BaseModel):
@@ -27,7 +39,7 @@ class CandidateIn(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    text: str
+    text: Text
     finish: Finish = "stop"
     """How it ended: of itself, at a step's delimiter, or cut off."""
     ids: list[TokenId] = []
@@ -41,7 +53,7 @@ class ScoreRequest(BaseModel):
 
     messages: list[Message] = Field(min_length=1)
     candidates: list[CandidateIn] = Field(min_length=1, max_length=4096)
-    reference: str | None = None
+    reference: Text | None = None
     answer: str = "auto"
     """How final answers are found; see `mull.answers`."""
     tools: list[dict[str, Any]] = []

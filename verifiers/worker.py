@@ -24,6 +24,7 @@ from prometheus_client import (
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mull.answers import Answers
 from mull.errors import InvalidRequest, MullError, Unavailable
 from mull.protocols import Verifier
 from mull.verifiers.batching import Batcher
@@ -239,14 +240,27 @@ async def serve_worker(
     # child would keep accepting connections for a worker that was killed.
     with socket.create_server((host, port), reuse_port=False):
         pass
-    verifiers = await build({name: config}, policies=(model,))
+    answers = Answers()
+    verifiers = await build({name: config}, answers=answers, policies=_policies(config))
+
+    async def close() -> None:
+        await verifiers.close()
+        await answers.close()
+
+    # uvicorn ends the process by the signal it got: what must be closed is closed by the app.
     app = create_app(
         verifiers[name],
         tokenizer=verifiers.tokenizers.get(name),
         size=size,
         wait=wait,
         check=verifiers.check,
-        close=verifiers.close,
+        close=close,
     )
     settings = uvicorn.Config(app, host=host, port=port, timeout_graceful_shutdown=GRACE, log_level="warning")
     await uvicorn.Server(settings).serve()
+
+
+def _policies(config: VerifierConfig) -> tuple[str, ...]:
+    """The verifier's own model: what has its tokenizer is told by each request."""
+    model = getattr(config, "model", None)
+    return () if model is None else (model,)

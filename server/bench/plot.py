@@ -35,27 +35,33 @@ def draw(summaries: Sequence[Summary], paths: Iterable[Path], *, title: str) -> 
     kept its samples, a dotted line shows how often any of the first k is right, the ceiling for choosing.
     """
     with rc_context(STYLE):
-        figure = Figure(figsize=(8, 5), layout="constrained", facecolor="white")
+        figure = Figure(figsize=(8, 5.4), layout="constrained", facecolor="white")
         axes = figure.add_subplot()
         for i, (name, family) in enumerate(_families(summaries).items()):
-            _draw_family(axes, name, family, COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)])
+            _draw_family(axes, name, family, i)
         _draw_ceiling(axes, summaries)
         _dress(axes, title)
+        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
         for path in paths:
             metadata = {"Date": None} if path.suffix == ".svg" else {}
             figure.savefig(path, dpi=160, metadata=metadata)
 
 
 def _families(summaries: Sequence[Summary]) -> dict[str, list[Summary]]:
-    """Runs by strategy and verifier, cheapest first."""
+    """Runs by strategy and verifier; inside, cheapest first."""
     families: dict[str, list[Summary]] = {}
-    for summary in sorted(summaries, key=lambda s: s.tokens.value):
+    for summary in summaries:
         name = summary.run.strategy + (f", {summary.run.verifier}" if summary.run.verifier else "")
         families.setdefault(name, []).append(summary)
-    return families
+    return {name: sorted(family, key=lambda s: s.tokens.value) for name, family in families.items()}
 
 
-def _draw_family(axes: Axes, name: str, family: Sequence[Summary], color: str, marker: str) -> None:
+def _draw_family(axes: Axes, name: str, family: Sequence[Summary], index: int) -> None:
+    color, marker = COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)]
+    # Runs that differ in sampling alone spend the same, and no line leads from one to the other.
+    joined = any(summary.run.parameters or summary.run.budget for summary in family)
+    # A curve rises, so its labels have room above on the left and below on the right.
+    label_at, side = ((7, -12), "left") if index % 2 else ((-7, 6), "right")
     x = [max(1.0, s.tokens.value) for s in family]
     y = [100 * s.accuracy.value for s in family]
     axes.errorbar(
@@ -66,14 +72,16 @@ def _draw_family(axes: Axes, name: str, family: Sequence[Summary], color: str, m
         marker=marker,
         markersize=7,
         markeredgecolor="white",
+        linestyle="-" if joined else "",
         linewidth=1.2,
         elinewidth=1,
         capsize=3,
         label=name,
     )
     for summary, at, height in zip(family, x, y, strict=True):
+        text = _short(summary)
         axes.annotate(
-            _short(summary), (at, height), (7, -11), textcoords="offset points", fontsize=8, color=color
+            text, (at, height), label_at, textcoords="offset points", ha=side, fontsize=8, color=color
         )
 
 
@@ -111,4 +119,3 @@ def _dress(axes: Axes, title: str) -> None:
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower right", frameon=False, fontsize=9)

@@ -37,7 +37,9 @@ def wilson(value: float, n: float) -> Estimate:
     center = (value + Z**2 / (2 * n)) / (1 + Z**2 / n)
     margin = Z / (1 + Z**2 / n) * math.sqrt(value * (1 - value) / n + Z**2 / (4 * n**2))
     # At the ends the bound is the value itself; rounding would put it just beside.
-    return Estimate(value=value, low=center - margin if value else 0.0, high=center + margin if value < 1 else 1.0)
+    return Estimate(
+        value=value, low=center - margin if value else 0.0, high=center + margin if value < 1 else 1.0
+    )
 
 
 def proportion(shares: Sequence[float], repeats: int = 1) -> Estimate:

@@ -9,7 +9,9 @@ from mull.server.bench.spec import RunSpec, grid, parse_run
 
 
 def test_a_run_is_split_into_what_a_request_has() -> None:
-    run = parse_run("best_of_n:n=16,verifier=orm,temperature=0.7,top_k=20,budget_tokens=900,model=other,aggregate=min")
+    run = parse_run(
+        "best_of_n:n=16,verifier=orm,temperature=0.7,top_k=20,budget_tokens=900,model=other,aggregate=min"
+    )
     assert run.request(model="mull-tiny", candidates=True) == {
         "model": "other",
         "temperature": 0.7,
@@ -34,7 +36,10 @@ def test_a_strategy_alone_is_a_run() -> None:
 
 
 def test_a_quoted_value_may_hold_commas_and_escapes() -> None:
-    assert parse_run(r'beam_search:delimiter="a,\n\"b",width=2').parameters == {"delimiter": 'a,\n"b', "width": 2}
+    assert parse_run(r'beam_search:delimiter="a,\n\"b",width=2').parameters == {
+        "delimiter": 'a,\n"b',
+        "width": 2,
+    }
 
 
 @pytest.mark.parametrize(
@@ -54,7 +59,9 @@ def test_a_malformed_run_says_what_is_wrong(text: str, message: str) -> None:
 
 
 def test_the_grid_is_every_run_at_every_budget() -> None:
-    cells = grid([parse_run("single:temperature=0"), parse_run("majority_vote:n=4")], [100, 200], {"temperature": 1.0})
+    cells = grid(
+        [parse_run("single:temperature=0"), parse_run("majority_vote:n=4")], [100, 200], {"temperature": 1.0}
+    )
     assert [(cell.strategy, cell.budget["tokens"], cell.sampling["temperature"]) for cell in cells] == [
         ("single", 100, 0),
         ("single", 200, 0),
@@ -73,11 +80,16 @@ def test_the_same_run_twice_is_refused() -> None:
 def test_problems_take_the_number_of_steps_where_it_is_known(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     path.write_text(
-        '{"question": "a", "answer": "1", "n_steps": 3}\n\n{"question": "b", "answer": 2, "steps": ["x", "y"]}\n'
+        '{"question": "a", "answer": "1", "n_steps": 3}\n\n'
+        '{"question": "b", "answer": 2, "steps": ["x", "y"]}\n'
         '{"question": "c", "answer": 0.5}\n'
     )
     found = read_problems(path)
-    assert [(p.question, p.answer, p.steps) for p in found] == [("a", "1", 3), ("b", "2", 2), ("c", "0.5", None)]
+    assert [(p.question, p.answer, p.steps) for p in found] == [
+        ("a", "1", 3),
+        ("b", "2", 2),
+        ("c", "0.5", None),
+    ]
     assert [p.question for p in read_problems(path, 2)] == ["a", "b"]
     assert len({p.key for p in found}) == 3
 

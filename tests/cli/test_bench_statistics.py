@@ -36,7 +36,9 @@ def test_wilson_stays_inside_zero_and_one() -> None:
 
 def test_proportion_of_single_trials_is_plain_wilson() -> None:
     estimate, plain = proportion([1, 0, 1, 1, 0, 1, 1]), wilson(5 / 7, 7)
-    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((plain.value, plain.low, plain.high))
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx(
+        (plain.value, plain.low, plain.high)
+    )
 
 
 def test_repeats_narrow_the_interval_only_as_far_as_they_vary() -> None:
@@ -57,7 +59,9 @@ def test_mean_has_a_normal_interval() -> None:
     assert mean([3.0]) == Estimate(value=3.0, low=3.0, high=3.0)
 
 
-@pytest.mark.parametrize(("n", "correct", "k"), [(5, 2, 1), (5, 2, 3), (6, 0, 4), (6, 6, 2), (7, 3, 7), (8, 1, 4)])
+@pytest.mark.parametrize(
+    ("n", "correct", "k"), [(5, 2, 1), (5, 2, 3), (6, 0, 4), (6, 6, 2), (7, 3, 7), (8, 1, 4)]
+)
 def test_pass_at_k_is_the_share_of_choices_with_a_right_one(n: int, correct: int, k: int) -> None:
     choices = list(combinations([True] * correct + [False] * (n - correct), k))
     assert pass_at_k(n, correct, k) == pytest.approx(sum(map(any, choices)) / len(choices))

@@ -40,18 +40,23 @@ def pins(name: str) -> dict[str, str]:
 
 def declared(*extras: str) -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = [*project["dependencies"], *(line for extra in extras for line in project["optional-dependencies"][extra])]
+    lines = [
+        *project["dependencies"],
+        *(line for extra in extras for line in project["optional-dependencies"][extra]),
+    ]
     return [Requirement(line) for line in lines]
 
 
 def unmet(requirements: list[Requirement], available: dict[str, str]) -> dict[str, str]:
     """What is required but missing, or pinned to a version that is not allowed."""
-    wrong = {}
+    wrong: dict[str, str] = {}
     for requirement in requirements:
         if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
             continue
         version = available.get(canonicalize_name(requirement.name))
-        wanted = SpecifierSet(str(requirement.specifier).replace("+cpu", ""))  # the lists name no build of torch
+        wanted = SpecifierSet(
+            str(requirement.specifier).replace("+cpu", "")
+        )  # the lists name no build of torch
         if version is None or not wanted.contains(version, prereleases=True):
             wrong[canonicalize_name(requirement.name)] = f"{requirement} (pinned: {version})"
     return wrong
@@ -68,7 +73,9 @@ def test_pins_satisfy_the_project(extras: tuple[str, ...], lists: tuple[str, ...
 
 def test_lists_agree() -> None:
     train, dev = pins("train"), pins("dev")
-    assert {name: (train[name], dev[name]) for name in train.keys() & dev.keys() if train[name] != dev[name]} == {}
+    assert {
+        name: (train[name], dev[name]) for name in train.keys() & dev.keys() if train[name] != dev[name]
+    } == {}
     assert not (train.keys() | dev.keys()) & pins("cpu").keys()
 
 

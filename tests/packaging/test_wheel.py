@@ -26,9 +26,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the source archive and the wheel made from it, built beside the checkout and not in it."""
     source = tmp_path_factory.mktemp("source")
     for part in PARTS:
-        shutil.copytree(ROOT / part, source / part, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
+        shutil.copytree(
+            ROOT / part, source / part, ignore=shutil.ignore_patterns("__pycache__", "node_modules")
+        )
     shutil.copytree(
-        ROOT / "src", source / "src", symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+        ROOT / "src",
+        source / "src",
+        symlinks=True,
+        ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"),
     )
     for name in ("pyproject.toml", "LICENSE", "README.md"):
         if (ROOT / name).exists():
@@ -70,7 +75,9 @@ def test_wheel_metadata(wheel: zipfile.ZipFile) -> None:
         "=",
         "mull.server.cli:main",
     ]
-    required = [line for line in wheel.read(metadata).decode().splitlines() if line.startswith("Requires-Dist")]
+    required = [
+        line for line in wheel.read(metadata).decode().splitlines() if line.startswith("Requires-Dist")
+    ]
     core = [line for line in required if "extra ==" not in line]
     assert core
     assert not [line for line in core if "vllm" in line or "torch" in line]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import random
 import ssl
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -17,156 +19,68 @@ import pytest
 import uvicorn
 from openai import AsyncOpenAI, OpenAI
 
-from mull.errors import InvalidRequest, VerifierUnavailable
 from mull.server.app import create_app
 from mull.server.settings import load
-from mull.types import (
-    Candidate,
-    Chat,
-    Chunk,
-    Completion,
-    Finish,
-    Meter,
-    Prompt,
-    Sampling,
-    Score,
-    Task,
-    TokenLogprob,
-    Usage,
-    VerifierKind,
-    text_of,
-)
+from mull.testing import ScriptedGenerator, ScriptedVerifier
+from mull.types import Chat, Prompt, Sampling, VerifierKind
 
 UNUSED_TLS = ssl.create_default_context()
 QUESTION = [{"role": "user", "content": "What is one plus one?"}]
 ANSWERS = (
-    ("One", " and", " one", "\n", "\\boxed{", "2", "}"),
-    ("One", " plus", " one", "\n", "\\boxed{", "3", "}"),
-    ("One", ",", " one", "\n", "\\boxed{", "3", "}"),
-    ("One", " and", " one", "\n", "\\boxed{", "2", "}"),
-    ("One", "!", "\n", "\\boxed{", "3", "}"),
+    "One and one\n\\boxed{2}",
+    "One plus one\n\\boxed{3}",
+    "One, one\n\\boxed{3}",
+    "One and one\n\\boxed{2}",
+    "One!\n\\boxed{3}",
 )
-"""What the scripted model answers, sample by sample, in tokens."""
+"""What the scripted model answers to each request, sample by sample."""
 
 
-@dataclass
-class Script:
-    """A model that gives scripted answers, sample `i` the i-th."""
+class Fixed(ScriptedGenerator):
+    """Gives each request the same answers in the same order; a test can hold and break it from outside."""
 
-    answers: Sequence[Sequence[str]] = ANSWERS
-    context: int = 128
-    continues: bool = True
-    model: str = "scripted"
-    hold: threading.Event = field(default_factory=threading.Event)
-    """Cleared: generations wait."""
-    fail: Exception | None = None
-    fail_after: int = 2
-    """Tokens of a stream before it fails."""
-    in_flight: int = 0
-    asked: list[Sampling] = field(default_factory=list)
-    chats: list[Chat] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
+    def __init__(self, answers: Sequence[str] = ANSWERS, *, continues: bool = True) -> None:
+        super().__init__(self._write, pause=self._wait, continues=continues, context=256)
+        self.answers = answers
+        self.chats: list[Chat] = []
+        self.hold = threading.Event()
+        """Cleared: generations wait."""
         self.hold.set()
+        self.fail: Exception | None = None
+        """Raised by the engine after `fail_after_turns` more turns."""
+        self.fail_after_turns = 0
+        self.turns = 0
+        self.hold_at = 0
+        """The turn at which `hold` is cleared; 0 for none."""
+        self._next = itertools.count()
 
     async def render(self, chat: Chat) -> Prompt:
         self.chats.append(chat)
-        ids = tuple(range(sum(len(text_of(m.get("content")).split()) for m in chat.messages)))
-        if len(ids) >= self.context:
-            raise InvalidRequest(
-                f"messages: {len(ids)} tokens, more than the context of {self.context}", param="messages"
-            )
-        return Prompt(chat=chat, ids=ids)
+        self._next = itertools.count()
+        return await super().render(chat)
 
-    async def stream(
-        self, prompt: Prompt, sampling: Sampling, *, meter: Meter | None = None
-    ) -> AsyncGenerator[Chunk, None]:
-        told = 0
-        with self._call(prompt, meter) as spent:
-            completion = self._completion(prompt, sampling, 0)
-            for token in completion.logprobs:
-                await self._turn()
-                if self.fail is not None and told == self.fail_after:
-                    raise self.fail
-                told += 1
-                spent.append(1)
-                yield Chunk(text=token.token, logprobs=(token,) if sampling.logprobs is not None else ())
-            yield Chunk(completion=self._shown(completion, sampling))
+    def _write(self, text: str, rng: random.Random, sampling: Sampling) -> str:
+        fitting = [answer for answer in self.answers if answer.startswith(text)]
+        return fitting[next(self._next) % len(fitting)][len(text) :]
 
-    async def sample(
-        self, prompt: Prompt, sampling: Sampling, *, n: int = 1, meter: Meter | None = None
-    ) -> AsyncGenerator[Completion, None]:
-        self.asked.append(sampling)
-        with self._call(prompt, meter) as spent:
-            for index in range(n):
-                await self._turn()
-                if self.fail is not None:
-                    raise self.fail
-                completion = self._completion(prompt, sampling, index)
-                spent.append(len(completion.ids))
-                yield self._shown(completion, sampling)
-
-    @contextmanager
-    def _call(self, prompt: Prompt, meter: Meter | None) -> Iterator[list[int]]:
-        """One engine request: in flight until left, then billed for the tokens counted in the list."""
-        self.in_flight += 1
-        spent: list[int] = []
-        try:
-            yield spent
-        finally:
-            self.in_flight -= 1
-            if meter is not None:
-                size = len(prompt.ids or ())
-                meter.add(Usage(prompt=size, cached=size // 2, completion=sum(spent)))
-
-    async def _turn(self) -> None:
+    async def _wait(self) -> None:
         await asyncio.sleep(0)
+        self.turns += 1
+        if self.turns == self.hold_at:
+            self.hold.clear()
+        if self.fail is not None:
+            self.fail_after_turns -= 1
+            if self.fail_after_turns < 0:
+                raise self.fail
         while not self.hold.is_set():  # noqa: ASYNC110 (set from another thread)
             await asyncio.sleep(0.005)
 
-    def _completion(self, prompt: Prompt, sampling: Sampling, index: int) -> Completion:
-        fitting = [a for a in self.answers if "".join(a).startswith(prompt.text)]
-        tokens = list(fitting[index % len(fitting)])
-        start = 0
-        while start < len(prompt.text):
-            start += len(tokens.pop(0))
-        finish: Finish = "stop"
-        if sampling.step is not None and sampling.step in tokens[:-1]:
-            tokens, finish = tokens[: tokens.index(sampling.step) + 1], "step"
-        if sampling.max_tokens is not None and len(tokens) > sampling.max_tokens:
-            tokens, finish = tokens[: sampling.max_tokens], "length"
-        return Completion(
-            text="".join(tokens),
-            ids=tuple(range(len(tokens))),
-            finish=finish,
-            index=index,
-            usage=Usage(prompt=len(prompt.ids or ()), completion=len(tokens)),
-            logprobs=tuple(
-                TokenLogprob(token=t, id=i, logprob=-0.5, top=((t, i, -0.5), ("?", 99, float("-inf"))))
-                for i, t in enumerate(tokens)
-            ),
-        )
 
-    def _shown(self, completion: Completion, sampling: Sampling) -> Completion:
-        return completion if sampling.logprobs is not None else replace(completion, logprobs=())
-
-
-@dataclass
-class Judge:
+def judge(name: str, kind: VerifierKind, *, down: bool) -> ScriptedVerifier:
     """A verifier that likes the answer 2."""
-
-    name: str
-    kind: VerifierKind
-    down: bool = False
-
-    async def score(self, task: Task, candidates: Sequence[Candidate]) -> list[Score]:
-        if self.down:
-            raise VerifierUnavailable(f"verifier {self.name!r} does not answer", name=self.name)
-        values = [0.9 if "2" in c.text else 0.4 for c in candidates]
-        return [
-            Score(value=v, steps=(v,) * len(c.steps) if self.kind == "process" else (), tokens=3)
-            for v, c in zip(values, candidates, strict=True)
-        ]
+    return ScriptedVerifier(
+        lambda text, ended: 0.9 if "2" in text else 0.4, name=name, kind=kind, fail_after=0 if down else None
+    )
 
 
 @dataclass
@@ -174,8 +88,7 @@ class Live:
     """A running server and what it runs on."""
 
     url: str
-    script: Script
-    judges: dict[str, Judge]
+    script: Fixed
 
     http: httpx.Client
 
@@ -218,16 +131,16 @@ def run_app(app: Any) -> Iterator[str]:
 
 
 @contextmanager
-def live_server(*, script: Script | None = None, down: Sequence[str] = (), **settings: Any) -> Iterator[Live]:
-    script = script or Script()
+def live_server(*, script: Fixed | None = None, down: Sequence[str] = (), **settings: Any) -> Iterator[Live]:
+    script = script or Fixed()
     judges = {
-        "orm": Judge("orm", "outcome", down="orm" in down),
-        "prm": Judge("prm", "process", down="prm" in down),
+        "orm": judge("orm", "outcome", down="orm" in down),
+        "prm": judge("prm", "process", down="prm" in down),
     }
     app = create_app(load(None, **settings), generators={"mull-tiny": script}, verifiers=judges)
     # One TLS context for all: making one costs more than a test.
     with run_app(app) as url, httpx.Client(base_url=url, verify=UNUSED_TLS, timeout=20) as http:
-        live = Live(url, script, judges, http)
+        live = Live(url, script, http)
         yield live
         if "client" in live.__dict__:
             live.client.close()
@@ -240,8 +153,9 @@ def start() -> Start:
 
 
 @pytest.fixture
-def scripted() -> type[Script]:
-    return Script
+def scripted() -> type[Fixed]:
+    """The model's class, to make one with other options."""
+    return Fixed
 
 
 @pytest.fixture

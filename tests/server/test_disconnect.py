@@ -62,7 +62,7 @@ def test_nothing_is_left_in_flight(start: Start, stream: bool, strategy: str) ->
 def test_others_are_not_disturbed(start: Start) -> None:
     with start() as live:
         live.script.hold.clear()
-        body = {"model": "mull-tiny+majority_vote", "messages": ASK}
+        body = {"model": "mull-tiny", "messages": ASK}
         leaving, staying = send(live.url, body), send(live.url, body)
         assert until(lambda: live.script.in_flight == 2)
         leaving.close()

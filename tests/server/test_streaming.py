@@ -75,7 +75,7 @@ def test_one_usage_chunk_when_asked(live: Live) -> None:
     *chunks, usage, done = events(live, stream_options={"include_usage": True})
     assert done == "[DONE]"
     assert usage["choices"] == []
-    assert usage["usage"]["completion_tokens"] == 7
+    assert usage["usage"]["completion_tokens"] == len(BEST) + 1
     assert all(c["usage"] is None for c in chunks)
 
 
@@ -95,9 +95,11 @@ def test_several_choices_are_streamed_under_their_index(live: Live) -> None:
 @pytest.mark.parametrize("strategy", ["single", "best_of_n", "beam_search"])
 def test_logprobs_go_with_their_tokens(live: Live, strategy: str) -> None:
     found = events(live, logprobs=True, ttc={"strategy": strategy})[1:-2]
-    tokens = [t["token"] for c in found for t in c["choices"][0]["logprobs"]["content"]]
-    assert "".join(tokens) == BEST
-    assert [c["choices"][0]["delta"]["content"] for c in found] == tokens
+    contents = [c["choices"][0]["delta"]["content"] for c in found]
+    tokens = [[t["token"] for t in c["choices"][0]["logprobs"]["content"]] for c in found]
+    assert "".join(contents) == BEST
+    assert ["".join(each) for each in tokens] == contents
+    assert sum(map(len, tokens)) == len(BEST) + 1
 
 
 def test_progress_is_told_only_when_asked(live: Live) -> None:
@@ -126,8 +128,6 @@ def test_the_role_comes_at_once_and_heartbeats_fill_the_silence(start: Start) ->
 def test_single_is_streamed_while_it_is_generated(start: Start) -> None:
     with start(heartbeat=0.02) as live:
         request = {"model": "mull-tiny", "messages": ASK, "stream": True}
-        live.script.answers = [["One", " and", " one"]]
-        live.script.fail = None
         first_seen = threading.Event()
         live.script.hold.clear()
         with live.http.stream("POST", "/v1/chat/completions", json=request, timeout=10) as response:
@@ -136,25 +136,15 @@ def test_single_is_streamed_while_it_is_generated(start: Start) -> None:
             for line in response.iter_lines():
                 if line.startswith("data: {"):
                     seen += json.loads(line.removeprefix("data: "))["choices"][0]["delta"].get("content", "")
-                    if seen == "One":
+                    if seen == "O":
                         first_seen.set()
         assert first_seen.is_set(), "the first token came alone"
-        assert seen == "One and one"
+        assert seen == BEST
 
 
 def test_the_shared_prefix_of_a_search_is_streamed_while_it_goes_on(start: Start) -> None:
     with start(heartbeat=0.02) as live:
-        calls = 0
-        original = live.script._turn
-
-        async def turn() -> None:
-            nonlocal calls
-            calls += 1
-            if calls == 17:  # sixteen first steps, then the second level waits
-                live.script.hold.clear()
-            await original()
-
-        live.script._turn = turn  # type: ignore[method-assign]
+        live.script.hold_at = 17  # sixteen first steps are done, the second level waits
         request = {"model": "mull-tiny+beam_search", "messages": ASK, "stream": True}
         with live.http.stream("POST", "/v1/chat/completions", json=request, timeout=10) as response:
             lines = (line for line in response.iter_lines() if line.startswith("data: {"))
@@ -170,6 +160,7 @@ def test_the_shared_prefix_of_a_search_is_streamed_while_it_goes_on(start: Start
 def test_an_error_in_mid_stream_is_an_event_and_ends_it_once(start: Start) -> None:
     with start() as live:
         live.script.fail = EngineUnavailable("the engine of 'mull-tiny' died")
+        live.script.fail_after_turns = 7
         *chunks, error, done = events(live)
         assert done == "[DONE]"
         assert "[DONE]" not in chunks
@@ -181,6 +172,7 @@ def test_an_error_in_mid_stream_is_an_event_and_ends_it_once(start: Start) -> No
                 "code": "engine_unavailable",
             }
         }
+        live.script.fail_after_turns = 7
         client, seen = live.client, ""
         with pytest.raises(APIError, match="died"):  # noqa: PT012
             for chunk in client.chat.completions.create(model="mull-tiny", messages=ASK, stream=True):
@@ -191,6 +183,7 @@ def test_an_error_in_mid_stream_is_an_event_and_ends_it_once(start: Start) -> No
 def test_a_fault_of_ours_in_mid_stream_tells_nothing_about_itself(start: Start) -> None:
     with start() as live:
         live.script.fail = RuntimeError("secret detail")
+        live.script.fail_after_turns = 7
         *_, error, done = events(live)
         assert done == "[DONE]"
         assert error["error"]["message"] == "internal error"

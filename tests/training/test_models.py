@@ -138,7 +138,7 @@ def test_verifiers_learn_from_labelled_pools(
     tiny: Llama, loss: Callable[[Llama, verifier.VerifierBatch], Tensor]
 ) -> None:
     solutions = [[verifier.synthetic(5, 0, random.Random(n)).solution for n in range(4)]]
-    batch = verifier.verifier_pool(1, 0, solutions, 5)[0]
+    batch = verifier.verifier_pool(1, 0, solutions, 5, share=0.5)[0]
     model = deepen(tiny, 1, labels=2 if loss is verifier.process_loss else 1)
     before = loss(model, batch)
     before.backward()
@@ -149,14 +149,18 @@ def test_verifiers_learn_from_labelled_pools(
 
 
 @pytest.mark.parametrize(("head", "labels"), [("lm", 0), ("token", 2), ("sequence", 1)])
-def test_saved_models_load_in_transformers_and_here(tmp_path: Path, tiny: Llama, head: str, labels: int) -> None:
+def test_saved_models_load_in_transformers_and_here(
+    tmp_path: Path, tiny: Llama, head: str, labels: int
+) -> None:
     transformers = pytest.importorskip("transformers")
     model = deepen(tiny, 1, labels) if labels else tiny
     if model.score is not None:
         torch.nn.init.normal_(model.score.weight)
     kind = {"lm": "CausalLM", "token": "TokenClassification", "sequence": "SequenceClassification"}[head]
     save(model, tmp_path, head, 0.8 if head == "lm" else None)  # type: ignore[arg-type]
-    theirs = getattr(transformers, f"AutoModelFor{kind}").from_pretrained(tmp_path, dtype=torch.float32).eval()
+    theirs = (
+        getattr(transformers, f"AutoModelFor{kind}").from_pretrained(tmp_path, dtype=torch.float32).eval()
+    )
     mine = load(tmp_path)
     ids = torch.tensor([tokenizer.prompt_ids("How many does Ada have?")])
     with torch.no_grad():

@@ -6,26 +6,30 @@ import pytest
 
 from mull.training.checker import END, check_lines, check_pieces, is_right
 from mull.training.corruption import corrupt
+from mull.training.pieces import split
 from mull.training.problems import Problem, Quantity, generate, generate_one, to_row
 from mull.training.solver import answer_line, solve
 
-QUESTION = "Ada has 7 eggs. Ben has 3 more than Ada. Cleo has 2 fewer than Ben. How many does Cleo have?"
+QUESTION = (
+    "Ada owns 7 eggs. Ben has 3 more than Ada. Cleo trails Ben by 2. How many do Ben and Cleo have together?"
+)
 
 
 @pytest.fixture
 def problem() -> Problem:
     quantities = (
-        Quantity("Ada", "base", (), 7, 7),
-        Quantity("Ben", "more", (0,), 3, 10),
-        Quantity("Cleo", "fewer", (1,), 2, 8),
-        Quantity("Dan", "times", (0,), 2, 14),
+        Quantity("Ada", "base", (), 7, 7, "{a} owns {n} {i}"),
+        Quantity("Ben", "more", (0,), 3, 10, "{a} has {n} more than {b}"),
+        Quantity("Cleo", "fewer", (1,), 2, 8, "{a} trails {b} by {n}"),
+        Quantity("Total", "sum", (1, 2), 0, 18, "Total of {b}"),
+        Quantity("Dan", "times", (0,), 2, 14, "{a} has twice as many as {b}"),
     )
-    return Problem(QUESTION, quantities, 2, frozenset({0, 1, 2}), 0, 0)
+    return Problem(QUESTION, quantities, 3, frozenset({0, 1, 2, 3}), 0, 0)
 
 
 def test_a_problem_depends_on_seed_and_index_only() -> None:
     assert list(generate(5, 20))[7] == generate_one(5, 7)
-    assert list(generate(5, 3, start=7))[0] == generate_one(5, 7)
+    assert next(iter(generate(5, 3, start=7))) == generate_one(5, 7)
     assert generate_one(5, 7) != generate_one(6, 7)
 
 
@@ -54,22 +58,27 @@ def test_solutions_are_diverse() -> None:
     assert len({tuple(solve(problem, random.Random(n))) for n in range(16)}) > 4
 
 
+BEN, CLEO = "Ben has 3 more than Ada 7 = 10", "Cleo trails Ben 10 by 2 = 8"
+TOTAL, ANSWER = "Total of Ben 10 and Cleo 8 = 18", r"The answer is \boxed{18}."
+
+
 @pytest.mark.parametrize(
     ("lines", "verdict"),
     [
-        (["Ben: Ada 7 + 3 = 10", "Cleo: Ben 10 - 2 = 8", r"The answer is \boxed{8}."], [True, True, True]),
-        (["Ben: 3 + Ada 7 = 10\n", "Cleo: Ben 10 - 2 = 8\n"], [True, True]),
-        (["Cleo: Ada 7 + 3 - 2 = 8", r"The answer is \boxed{8}."], [True, True]),
-        (["Dan: 2 * Ada 7 = 14", "Ben: Ada 7 + 3 = 10"], [True, True]),
-        (["Ben: Ada 7 + 3 = 11", "Cleo: Ben 10 - 2 = 8"], [False, False]),
-        (["Ben: Ada 7 - 3 = 4"], [False]),
-        (["Ben: Ada 6 + 3 = 9"], [False]),
-        (["Ben: Dan 7 + 3 = 10"], [False]),
-        (["Cleo: Ben 10 - 2 = 8"], [False]),
-        (["Ben: Ada 7 + 3 = 10", "Ben: Ada 7 + 3 = 10"], [True, False]),
-        ([r"The answer is \boxed{8}."], [False]),
-        (["Ben: Ada 7 + 3 = 10", r"The answer is \boxed{10}."], [True, False]),
-        (["Zoe: Ada 7 + 3 = 10"], [False]),
+        ([BEN, CLEO, TOTAL, ANSWER], [True] * 4),
+        ([BEN + "\n", CLEO + "\n", "Total of Cleo 8 and Ben 10 = 18\n", ANSWER], [True] * 4),
+        (["Dan has twice as many as Ada 7 = 14", BEN], [True, True]),
+        (["Ben has 3 more than Ada 7 = 11", CLEO], [False, False]),
+        (["Ben has 3 fewer than Ada 7 = 4"], [False]),
+        (["Ben has 3 more than Ada 6 = 9"], [False]),
+        (["Ben has 3 more than Dan 7 = 10"], [False]),
+        ([CLEO], [False]),
+        ([BEN, BEN], [True, False]),
+        ([ANSWER], [False]),
+        ([BEN, CLEO, ANSWER], [True, True, False]),
+        ([BEN, CLEO, TOTAL, r"The answer is \boxed{8}."], [True, True, True, False]),
+        ([BEN, CLEO, TOTAL, ANSWER, ANSWER], [True, True, True, True, False]),
+        (["Zoe has 3 more than Ada 7 = 10"], [False]),
         (["hello", ""], [False, False]),
     ],
 )
@@ -78,11 +87,10 @@ def test_the_checker_finds_the_first_error(problem: Problem, lines: list[str], v
 
 
 def test_pieces_go_wrong_where_no_correct_line_is_left(problem: Problem) -> None:
-    pieces = ["Ben", ":", " Ada", " 7", " +", " 3", " =", " 11", "\n", "Cleo"]
+    pieces = [*split("Ben has 3 more than Ada 7 = 11\n"), "Cleo"]
     assert check_pieces(problem, pieces) == [True] * 7 + [False] * 3
-    assert check_pieces(problem, ["Ben", ":", " Ada", " 7", " -"]) == [True] * 4 + [False]
-    assert check_pieces(problem, ["Cleo", ":", " Ada", " 7", " +", " 3", " -", " 2", " =", " 8", "\n"]) == [True] * 11
-    assert check_pieces(problem, list(answer_line(8))) == [False] * 4
+    assert check_pieces(problem, list(split("Ben has 4"))) == [True, True, False]
+    assert check_pieces(problem, list(answer_line(18))) == [False] * 4
 
 
 def test_corruptions_are_mostly_wrong() -> None:
@@ -107,10 +115,10 @@ def test_rows_hold_a_reference_solution() -> None:
     assert check_lines(problem, row["steps"]) == [True] * len(row["steps"])
 
 
-@pytest.mark.parametrize("text", ["", "no box", r"\boxed{9}", r"\boxed{8", r"\boxed{8} then \boxed{9}"])
+@pytest.mark.parametrize("text", ["", "no box", r"\boxed{9}", r"\boxed{18} then \boxed{9}", "18"])
 def test_a_wrong_or_missing_box_is_not_right(problem: Problem, text: str) -> None:
-    assert not is_right(problem, text) or text == r"\boxed{8"
+    assert not is_right(problem, text)
 
 
 def test_the_last_box_counts(problem: Problem) -> None:
-    assert is_right(problem, r"\boxed{9} no, \boxed{8}.")
+    assert is_right(problem, r"\boxed{9} no, \boxed{18}.")

@@ -12,7 +12,9 @@ from mull.training.problems import generate, generate_one
 from mull.training.solver import solve
 
 
-@pytest.mark.parametrize("text", ["", "héllo 🙂  foo\n\n\t12345", "日本語 \x00 \\boxed{7}.", "a. b. Ada 7 +3=  "])
+@pytest.mark.parametrize(
+    "text", ["", "héllo 🙂  foo\n\n\t12345", "日本語 \x00 \\boxed{7}.", "a. b. Ada 7 +3=  "]
+)
 def test_arbitrary_text_round_trips(text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text
 

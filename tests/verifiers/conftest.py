@@ -1,15 +1,19 @@
-"""Tiny random models of the architectures that verifiers run on, made anew for each run of the tests."""
+"""Candidates, workers on real ports, and tiny random models of the architectures that verifiers run on."""
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
+from fastapi import FastAPI
 
-from mull.types import Candidate, Chat, Finish, Prompt, Task
+from mull.types import Candidate, Chat, Finish, Prompt, Score, Task, VerifierKind
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}"
@@ -46,6 +50,55 @@ def _candidate() -> Callable[..., Candidate]:
 @pytest.fixture(name="task")
 def _task() -> Callable[..., Task]:
     return task
+
+
+class Scripted:
+    """A verifier that gives a score by text, and can be held up or made to fail."""
+
+    def __init__(self, kind: VerifierKind = "process") -> None:
+        self.name = "scripted"
+        self.kind: VerifierKind = kind
+        self.seen: list[tuple[Task, list[Candidate]]] = []
+        self.cancelled = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.error: Exception | None = None
+
+    async def score(self, task: Task, candidates: Sequence[Candidate]) -> list[Score]:
+        self.seen.append((task, list(candidates)))
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        if self.error is not None:
+            raise self.error
+        return [Score(value=1 / (1 + len(c.text)), steps=(0.5, 0.25), tokens=len(c.text)) for c in candidates]
+
+
+@asynccontextmanager
+async def serving(app: FastAPI, port: int = 0) -> AsyncIterator[str]:
+    """Serve an app in this event loop; gives its base address."""
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical", timeout_graceful_shutdown=5))
+    task = asyncio.create_task(server.serve())
+    while not server.started:
+        assert not task.done(), "the server did not start"
+        await asyncio.sleep(0.005)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+
+
+@pytest.fixture(name="scripted")
+def _scripted() -> type[Scripted]:
+    return Scripted
+
+
+@pytest.fixture(name="serving")
+def _serving() -> Callable[..., AbstractAsyncContextManager[str]]:
+    return serving
 
 
 @pytest.fixture(scope="session")

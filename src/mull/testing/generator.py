@@ -205,9 +205,8 @@ def _cut(written: str, sampling: Sampling, room: int) -> tuple[str, tuple[int, .
     """What is generated of a script's text under stop strings, step delimiter and token limit."""
     ids = (*encode(written), END)
     cuts = [_Cut(len(ids), len(written), "stop")]
-    for stop in sampling.stop:
-        if (at := written.find(stop)) >= 0:
-            cuts.append(_Cut(at + len(stop), at, "stop"))
+    found = ((stop, written.find(stop)) for stop in sampling.stop)
+    cuts += [_Cut(at + len(stop), at, "stop") for stop, at in found if at >= 0]
     if sampling.step is not None and (at := written.find(sampling.step)) >= 0:
         end = at + len(sampling.step)
         cuts.append(_Cut(end, end, "step"))

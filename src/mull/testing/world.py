@@ -95,7 +95,7 @@ class World:
     def _ending(self, digits: str, rng: random.Random, greedy: bool) -> str:
         drawn = 1.0 if greedy else rng.random()
         for probability, ending in (
-            (self.rambling, "well " * 10_000),
+            (self.rambling, "well " * 1_000),
             (self.silent, "That is all."),
             (self.broken, f"\\boxed{{{digits}"),
         ):

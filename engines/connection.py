@@ -1,0 +1,159 @@
+"""HTTP to an OpenAI-compatible server: one session for life, errors told apart, nothing trusted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+import aiohttp
+
+from mull.errors import EngineUnavailable, InvalidRequest, MullError
+
+CALLERS_FAULT = (400, 413, 422)
+"""Statuses that blame the request. Others (no access, no such model, too busy) are between the servers."""
+
+MOST_BYTES = 2**26
+"""Of one JSON object; whoever sends more does not mean to end."""
+
+
+class Connection:
+    """Calls to one server.
+
+    Args:
+        root: Address without `/v1`.
+        name: What to call the server in errors: its address stays here.
+        api_key: Sent as a bearer token, to this server only: redirects are not followed.
+        timeout: Seconds without an answer, or the next part of one, after which it counts as down.
+    """
+
+    def __init__(self, root: str, *, name: str, api_key: str | None, timeout: float) -> None:
+        self._root = root
+        self._name = name
+        self._timeout = timeout
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            headers={} if api_key is None else {"Authorization": f"Bearer {api_key}"},
+            timeout=aiohttp.ClientTimeout(total=None),
+        )
+
+    async def close(self) -> None:
+        """Drop all connections."""
+        await self._session.close()
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """The JSON object at a path; an empty one for an empty body.
+
+        Raises:
+            EngineUnavailable: the server does not answer, or not as it should.
+        """
+        return await self._whole("GET", path, None)
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The JSON object that answers a body.
+
+        Raises:
+            InvalidRequest: the server blames the body.
+            EngineUnavailable: it does not answer, or not as it should.
+        """
+        return await self._whole("POST", path, body)
+
+    async def events(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """The server-sent events that answer a body, until the server ends; closing drops the connection.
+
+        Raises:
+            InvalidRequest: the server blames the body.
+            EngineUnavailable: it does not answer, or not as it should.
+        """
+        rest = b""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout
+        try:
+            async with asyncio.timeout_at(deadline):
+                response = await self._open("POST", path, body)
+            async with response:
+                while True:
+                    async with asyncio.timeout_at(deadline):
+                        data = await response.content.readany()
+                    if not data:
+                        return
+                    *lines, rest = (rest + data).split(b"\n")
+                    if len(rest) > MOST_BYTES:
+                        raise self._failed("its answer does not end")
+                    for line in lines:
+                        if not line.startswith(b"data:"):
+                            continue
+                        event = line[5:].strip()
+                        if event == b"[DONE]":
+                            return
+                        yield self._object(event)
+                        deadline = loop.time() + self._timeout
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._failed(_reason(error)) from error
+
+    async def _whole(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(self._timeout), await self._open(method, path, body) as response:
+                data = await self._body(response)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._failed(_reason(error)) from error
+        return self._object(data) if data else {}
+
+    async def _open(self, method: str, path: str, body: Mapping[str, Any] | None) -> aiohttp.ClientResponse:
+        """The response, once its headers are there and say that all is well."""
+        response = await self._session.request(method, self._root + path, json=body, allow_redirects=False)
+        if response.status == 200:
+            return response
+        async with response:
+            raise self._refusal(response.status, await self._body(response))
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        parts, size = [], 0
+        while data := await response.content.readany():
+            parts.append(data)
+            size += len(data)
+            if size > MOST_BYTES:
+                raise self._failed("its answer does not end")
+        return b"".join(parts)
+
+    def _object(self, data: bytes) -> dict[str, Any]:
+        """A JSON object that is no error."""
+        try:
+            found = json.loads(data)
+        except ValueError as error:
+            raise self._failed("its answer is not JSON") from error
+        if not isinstance(found, dict):
+            raise self._failed("its answer is not a JSON object")
+        if refused := found.get("error"):
+            # Too late for a status: vLLM says it in the event.
+            status = refused.get("code") if isinstance(refused, Mapping) else None
+            raise self._refusal(status if isinstance(status, int) else 500, data)
+        return found
+
+    def _refusal(self, status: int, body: bytes) -> MullError:
+        """A status and OpenAI's error object as ours."""
+        if status not in CALLERS_FAULT:
+            return self._failed(f"it answered {status}")
+        try:
+            error = json.loads(body)["error"]
+            message, param, code = str(error["message"]), error.get("param"), error.get("code")
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return InvalidRequest(f"the server of model {self._name!r} refused the request ({status})")
+        return InvalidRequest(
+            message,
+            param=param if isinstance(param, str) else None,
+            code=code if isinstance(code, str) else None,
+        )
+
+    def _failed(self, reason: str) -> EngineUnavailable:
+        return EngineUnavailable(f"the server of model {self._name!r} failed: {reason}")
+
+
+def _reason(error: BaseException) -> str:
+    """Why a connection failed, without the address that some errors spell out."""
+    if isinstance(error, TimeoutError):
+        return "it does not answer in time"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"no connection ({error.os_error.strerror or type(error).__name__})"
+    return type(error).__name__

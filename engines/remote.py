@@ -1,0 +1,297 @@
+"""vLLM, or any OpenAI-compatible server, over HTTP as a `Generator`.
+
+A vLLM server is spoken to in token ids (`/tokenize`, then `/v1/completions`), so that nothing is tokenised
+twice and a continued prefix hits its cache. Other servers get chats (`/v1/chat/completions`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from mull.engines.connection import Connection
+from mull.engines.ending import stop_strings
+from mull.engines.fields import other_fields, vllm_fields
+from mull.engines.prompts import text_only, too_long
+from mull.engines.sampler import Request, Sampler
+from mull.errors import EngineUnavailable, InvalidRequest, MullError, Unsupported
+from mull.types import Chat, Prompt, TokenLogprob, Usage
+
+UNKNOWN_CONTEXT = 2**20
+"""Stands for the context of a server that does not tell it: no request is cut at it."""
+
+BESIDE_TOKENS = 100
+"""How many more events than tokens an answer may have."""
+
+NO_ID = -1
+"""Stands for the id of a token that a server names by its text alone."""
+
+
+class RemoteGenerator(Sampler):
+    """Samples from a model behind an OpenAI-compatible server. Made by `connect`, ended by `close`.
+
+    Answers are always streamed, so that an aborted request is billed for what had come of it. Of the
+    alternatives in `logprobs` the protocol has only the texts; their ids are `NO_ID`.
+    """
+
+    def __init__(
+        self, connection: Connection, *, model: str, context: int, vllm: bool, tokenizes: bool
+    ) -> None:
+        self.model = model
+        self.context = context
+        self.continues = vllm
+        self._connection = connection
+        self._vllm = vllm
+        self._tokenizes = tokenizes
+        self._texts: dict[int, str] = {}
+
+    @classmethod
+    async def connect(
+        cls,
+        url: str,
+        *,
+        model: str,
+        api_key: str | None = None,
+        context: int | None = None,
+        timeout: float = 120.0,
+    ) -> RemoteGenerator:
+        """Find out what a server is and what it can do.
+
+        Args:
+            url: Its address, with or without `/v1`.
+            model: The model's name there.
+            api_key: Sent as a bearer token, to this server only.
+            context: The model's context, where the server does not tell it.
+            timeout: Seconds without an answer, or the next part of one, after which it counts as down.
+
+        Raises:
+            EngineUnavailable: it does not answer, or does not serve the model.
+        """
+        root = url.rstrip("/").removesuffix("/v1")
+        connection = Connection(root, name=model, api_key=api_key, timeout=timeout)
+        try:
+            served = await _served(connection, model)
+            vllm = served.get("owned_by") == "vllm"
+            told = served.get("max_model_len")
+            return cls(
+                connection,
+                model=model,
+                context=context or (told if isinstance(told, int) else UNKNOWN_CONTEXT),
+                vllm=vllm,
+                tokenizes=vllm and await _tokenizes(connection, model),
+            )
+        except BaseException:
+            await connection.close()
+            raise
+
+    async def close(self) -> None:
+        """Drop all connections, which aborts what is under way."""
+        await self._connection.close()
+
+    async def check(self) -> None:
+        """Return while the server is healthy.
+
+        Raises:
+            EngineUnavailable: it is not, or does not answer.
+        """
+        if self._tokenizes:
+            await self._connection.get("/health")
+        else:
+            await _served(self._connection, self.model)
+
+    async def render(self, chat: Chat) -> Prompt:
+        """Have the server apply the chat template; a server of unknown make does that when it answers.
+
+        Raises:
+            EngineUnavailable: the server does not answer.
+            InvalidRequest: the template refuses the chat, or it leaves no room for an answer.
+            Unsupported: the chat has parts other than text, or tools that the server would take apart.
+        """
+        text_only(chat)
+        if not self._tokenizes:
+            if chat.tools:
+                raise Unsupported(f"model {self.model!r} cannot be given tools", param="tools")
+            return Prompt(chat=chat)
+        own = ("add_generation_prompt", "continue_final_message")
+        body = {
+            "model": self.model,
+            "messages": list(chat.messages),
+            "tools": list(chat.tools) or None,
+            "add_special_tokens": False,
+            "chat_template_kwargs": {name: value for name, value in chat.template.items() if name not in own},
+            **{name: chat.template[name] for name in own if name in chat.template},
+        }
+        try:
+            answer = await self._connection.post("/tokenize", body)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"the messages cannot be rendered: {error}", param="messages") from error
+        tokens = answer.get("tokens")
+        if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
+            raise self._strange("it names no tokens")
+        ids = tuple(tokens)
+        if len(ids) >= self.context:
+            raise too_long(len(ids), self.context)
+        return Prompt(chat=chat, ids=ids)
+
+    async def _run(self, request: Request) -> AsyncGenerator[None, None]:
+        path, body = self._for_tokens(request) if self._tokenizes else self._for_chat(request)
+        most = body.get("max_tokens") or self.context
+        request.begun = True
+        request.usage = Usage(prompt=len(request.prompt.ids or ()))
+        events = 0
+        try:
+            async with aclosing(self._connection.events(path, body)) as answer:
+                async for event in answer:
+                    events += 1
+                    if events > most + BESIDE_TOKENS:
+                        raise self._strange("its answer does not end")
+                    self._update(request, event)
+                    yield
+            if request.reason is None:
+                raise self._strange("its answer ended early")
+        except MullError:
+            request.begun = events > 0
+            raise
+
+    async def _token_text(self, token: int) -> str:
+        if not self._tokenizes:
+            return ""
+        if token not in self._texts:
+            answer = await self._connection.post("/detokenize", {"model": self.model, "tokens": [token]})
+            self._texts[token] = str(answer.get("prompt", ""))
+        return self._texts[token]
+
+    def _for_tokens(self, request: Request) -> tuple[str, dict[str, Any]]:
+        ids = request.prompt.ids or ()
+        room = self.context - len(ids)
+        if room <= 0:
+            raise too_long(len(ids), self.context)
+        asked = request.sampling.max_tokens
+        body = {
+            **self._settings(request),
+            "prompt": list(ids),
+            "max_tokens": room if asked is None else min(asked, room),
+            "logprobs": request.sampling.logprobs,
+        }
+        return "/v1/completions", _set(body)
+
+    def _for_chat(self, request: Request) -> tuple[str, dict[str, Any]]:
+        chat, sampling, text = request.prompt.chat, request.sampling, request.prompt.text
+        if (text or sampling.step) and not self.continues:
+            raise Unsupported(f"model {self.model!r} cannot continue a partial answer", param="ttc.strategy")
+        asked = sampling.max_tokens
+        body = {
+            **self._settings(request),
+            "messages": list(chat.messages),
+            "chat_template_kwargs": dict(chat.template) or None,
+            # All of the context is all the room there is, which only the server can tell.
+            "max_tokens": asked if asked is not None and asked < self.context else None,
+            "logprobs": None if sampling.logprobs is None else True,
+            "top_logprobs": sampling.logprobs or None,
+        }
+        if text:
+            body["messages"] = [*chat.messages, {"role": "assistant", "content": text}]
+            body |= {"add_generation_prompt": False, "continue_final_message": True}
+        return "/v1/chat/completions", _set(body)
+
+    def _settings(self, request: Request) -> dict[str, Any]:
+        """What both kinds of request have in common."""
+        sampling = request.sampling
+        settings = {
+            "model": self.model,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "stop": stop_strings(sampling) or None,
+            "seed": request.seed,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+            "min_p": sampling.min_p,
+        }
+        if self._vllm:
+            own = {"include_stop_str_in_output": True, "return_token_ids": True}
+            return {**settings, **vllm_fields(sampling.extra), **own}
+        return {**settings, **other_fields(sampling.extra)}
+
+    def _update(self, request: Request, event: Mapping[str, Any]) -> None:
+        try:
+            for choice in event["choices"]:
+                piece = choice["text"] if self._tokenizes else choice["delta"].get("content") or ""
+                ids = [int(id) for id in choice.get("token_ids") or ()]
+                request.text += piece
+                request.ids += ids
+                # Without ids a piece is taken for a token until the server tells the usage in the end.
+                request.usage += Usage(completion=len(ids) if self._vllm else bool(piece))
+                if logprobs := choice.get("logprobs"):
+                    most = request.sampling.logprobs or 0
+                    request.logprobs += (
+                        _of_completion(logprobs, ids, most) if self._tokenizes else _of_chat(logprobs, ids)
+                    )
+                if choice.get("finish_reason"):
+                    request.reason, request.stop = choice["finish_reason"], choice.get("stop_reason")
+            if told := event.get("usage"):
+                details = told.get("prompt_tokens_details") or {}
+                request.usage = Usage(
+                    prompt=int(told["prompt_tokens"]),
+                    cached=int(details.get("cached_tokens") or 0),
+                    completion=int(told["completion_tokens"]),
+                )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise self._strange(f"its answer makes no sense ({type(error).__name__})") from error
+
+    def _strange(self, what: str) -> EngineUnavailable:
+        return EngineUnavailable(f"the server of model {self.model!r} failed: {what}")
+
+
+def _of_completion(logprobs: Mapping[str, Any], ids: Sequence[int], most: int) -> list[TokenLogprob]:
+    found = []
+    tops = logprobs.get("top_logprobs") or [{}] * len(ids)
+    for id, token, own, top in zip(ids, logprobs["tokens"], logprobs["token_logprobs"], tops, strict=True):
+        ranked = sorted((top or {}).items(), key=lambda option: -option[1])[:most]
+        found.append(
+            TokenLogprob(
+                token=token,
+                id=id,
+                logprob=own,
+                top=tuple((text, id if text == token else NO_ID, value) for text, value in ranked),
+            )
+        )
+    return found
+
+
+def _of_chat(logprobs: Mapping[str, Any], ids: Sequence[int]) -> list[TokenLogprob]:
+    told = logprobs.get("content") or []
+    return [
+        TokenLogprob(
+            token=own["token"],
+            id=id,
+            logprob=own["logprob"],
+            top=tuple(
+                (option["token"], id if option["token"] == own["token"] else NO_ID, option["logprob"])
+                for option in own.get("top_logprobs") or ()
+            ),
+        )
+        for own, id in zip(told, ids or [NO_ID] * len(told), strict=True)
+    ]
+
+
+def _set(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if value is not None}
+
+
+async def _served(connection: Connection, model: str) -> Mapping[str, Any]:
+    """What the server says about a model that it serves."""
+    listed = (await connection.get("/v1/models")).get("data")
+    for served in listed if isinstance(listed, list) else ():
+        if isinstance(served, Mapping) and served.get("id") == model:
+            return served
+    raise EngineUnavailable(f"the server of model {model!r} does not serve it")
+
+
+async def _tokenizes(connection: Connection, model: str) -> bool:
+    """Whether a vLLM server is reached whole, and not only its OpenAI part."""
+    try:
+        return "tokens" in await connection.post("/tokenize", {"model": model, "prompt": "1"})
+    except MullError:
+        return False

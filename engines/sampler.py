@@ -1,0 +1,127 @@
+"""What every engine does alike: several requests at once, stop strings, streaming, exact bills."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from mull.engines.ending import conclude, stop_position
+from mull.engines.tasks import as_finished
+from mull.types import Chunk, Completion, Meter, Prompt, Sampling, TokenLogprob, Usage
+
+
+@dataclass(kw_only=True)
+class Request:
+    """One request to an engine and what has come of it so far."""
+
+    prompt: Prompt
+    sampling: Sampling
+    index: int = 0
+    stream: bool = False
+    """Whether to update it token by token, or only once at its end where the engine can do that."""
+    begun: bool = False
+    """Whether the engine has it, so that it costs something."""
+    text: str = ""
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    reason: str | None = None
+    """The engine's finish reason, once it has ended."""
+    stop: str | int | None = None
+    """The stop string or token at which it ended."""
+    usage: Usage = field(default_factory=Usage)
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of this one of several samples."""
+        seed = self.sampling.seed
+        return None if seed is None else (seed + self.index) % 2**63
+
+
+class Sampler(ABC):
+    """The sampling half of a `Generator`, over engine requests of one sample each."""
+
+    async def sample(
+        self, prompt: Prompt, sampling: Sampling, *, n: int = 1, meter: Meter | None = None
+    ) -> AsyncGenerator[Completion, None]:
+        """Sample `n` continuations, each a request of its own, so that none waits for another.
+
+        Raises:
+            EngineUnavailable: the engine died or does not answer.
+            InvalidRequest: the engine refuses a setting, or the prompt leaves no room.
+        """
+        requests = [Request(prompt=prompt, sampling=sampling, index=index) for index in range(n)]
+        async with aclosing(
+            as_finished(self._complete(request, meter) for request in requests)
+        ) as completions:
+            async for completion in completions:
+                yield completion
+
+    async def stream(
+        self, prompt: Prompt, sampling: Sampling, *, meter: Meter | None = None
+    ) -> AsyncGenerator[Chunk, None]:
+        """Sample one continuation; text that may yet turn out to be a stop string is held back.
+
+        Raises:
+            EngineUnavailable: the engine died or does not answer.
+            InvalidRequest: the engine refuses a setting, or the prompt leaves no room.
+        """
+        request = Request(prompt=prompt, sampling=sampling, stream=True)
+        hold = max((len(stop) - 1 for stop in sampling.stop), default=0)
+        sent = told = 0
+        async with aclosing(self._metered(request, meter)) as updates:
+            async for _ in updates:
+                seen = len(request.text)
+                if stop_position(prompt.text, request.text, sampling.stop, seen=seen) is not None:
+                    break
+                if request.reason is None and seen - hold > sent:
+                    logprobs = tuple(request.logprobs[told:])
+                    yield Chunk(text=request.text[sent : seen - hold], logprobs=logprobs)
+                    sent, told = seen - hold, told + len(logprobs)
+        completion = await self._conclude(request)
+        yield Chunk(text=completion.text[sent:], logprobs=completion.logprobs[told:], completion=completion)
+
+    async def _complete(self, request: Request, meter: Meter | None) -> Completion:
+        async with aclosing(self._metered(request, meter)) as updates:
+            async for _ in updates:
+                pass
+        return await self._conclude(request)
+
+    async def _metered(self, request: Request, meter: Meter | None) -> AsyncGenerator[None, None]:
+        try:
+            async with aclosing(self._run(request)) as updates:
+                async for _ in updates:
+                    yield
+        finally:
+            if meter is not None and request.begun:
+                meter.add(request.usage)
+
+    async def _conclude(self, request: Request) -> Completion:
+        text, finish = conclude(
+            request.text,
+            await self._token_text(request.ids[-1]) if request.ids and request.reason == "stop" else "",
+            reason=request.reason,
+            stop=request.stop,
+            sampling=request.sampling,
+            before=request.prompt.text,
+        )
+        return Completion(
+            text=text,
+            ids=tuple(request.ids),
+            finish=finish,
+            index=request.index,
+            usage=request.usage,
+            logprobs=tuple(request.logprobs),
+        )
+
+    @abstractmethod
+    def _run(self, request: Request) -> AsyncGenerator[None, None]:
+        """Have the engine work on a request, updating it before each yield, until its `reason` is known.
+
+        Closing aborts it in the engine and leaves its usage as it was then.
+        """
+
+    @abstractmethod
+    async def _token_text(self, token: int) -> str:
+        """The text of one token."""

@@ -1,0 +1,105 @@
+"""The documentation says what the code does."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from mull.errors import MullError
+from mull.server.schemas import TTC, ChatRequest
+from mull.server.settings import Settings, load
+from mull.strategies.registry import STRATEGIES
+from mull.verifiers.config import parse
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+MADE_LATER = {"accuracy-tokens.png"}
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
+
+
+def section(page: str, heading: str) -> str:
+    _, _, rest = (ROOT / page).read_text().partition(f"\n## {heading}\n")
+    return rest.partition("\n## ")[0]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text())
+    missing = [
+        link for link in links if not (page.parent / link).exists() and Path(link).name not in MADE_LATER
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("name", STRATEGIES.names())
+def test_every_strategy_is_described_with_its_parameters(name: str) -> None:
+    assert f"`{name}`" in (ROOT / "README.md").read_text()
+    described = section("docs/strategies.md", name)
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", described, re.MULTILINE))
+    strategy: type[BaseModel] = STRATEGIES.get(name)
+    assert rows.keys() == strategy.model_fields.keys()
+    for field, info in strategy.model_fields.items():
+        default = rows[field].strip().strip("`")
+        assert default in (
+            repr(info.default),
+            f"{info.default:g}" if isinstance(info.default, float) else "",
+        ) or (default.strip('"').encode().decode("unicode_escape") == info.default)
+
+
+def test_every_field_of_ttc_is_described() -> None:
+    described = section("docs/api.md", "The request")
+    assert [field for field in TTC.model_fields if f"| `{field}` |" not in described] == []
+
+
+def test_every_request_field_is_named() -> None:
+    text = section("docs/api.md", "The request").replace(
+        "the penalties", "`frequency_penalty`, `presence_penalty`"
+    )
+    assert [field for field in ChatRequest.model_fields if f"`{field}`" not in text] == []
+
+
+def test_every_setting_is_named() -> None:
+    described = section("docs/api.md", "Configuration")
+    named = set(re.findall(r"`(\w+)`|^\[?(\w+)", described, re.MULTILINE))
+    words = {word for pair in named for word in pair}
+    assert set(Settings.model_fields) <= words
+
+
+def test_the_configuration_shown_is_valid(tmp_path: Path) -> None:
+    (shown,) = blocks("docs/api.md", "toml")
+    path = tmp_path / "mull.toml"
+    path.write_text(shown)
+    settings = load(path)
+    assert settings.presets["careful"].parameters == {"width": 8, "expand": 4}
+    assert settings.limits.n == 16
+
+
+def test_the_verifiers_shown_are_valid() -> None:
+    configs: dict[str, Any] = {}
+    for block in blocks("docs/verifiers.md", "toml"):
+        configs |= tomllib.loads(block)["verifiers"]
+    formats = re.findall(r"^\| `(\{type = .*?\})` \|", (ROOT / "docs/verifiers.md").read_text(), re.MULTILINE)
+    assert len(formats) == 4
+    for number, shown in enumerate(formats):
+        configs[f"format {number}"] = {"kind": "prm", "model": "m", **tomllib.loads(f"format = {shown}")}
+    for name, config in configs.items():
+        try:
+            parse(config)
+        except MullError as error:
+            pytest.fail(f"{name}: {error}")
+
+
+def test_the_verifier_shown_is_the_tested_one() -> None:
+    (shown,) = blocks("docs/verifiers.md", "python")
+    assert shown in (ROOT / "tests/plugin/mull_example/verifier.py").read_text()

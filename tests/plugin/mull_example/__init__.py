@@ -1,0 +1,1 @@
+"""An example plugin of mull: one strategy, one verifier."""
