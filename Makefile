@@ -3,7 +3,7 @@ VENV ?= .venv
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev serve test check fix package lock clean
+.PHONY: help install dev serve test check bench fix package lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ serve: install ## start the server on port 8000; ARGS="..." is passed to `mull s
 
 test: dev ## run all tests; ARGS="..." is passed to pytest
 	@$(VENV)/bin/python -m pytest $(ARGS)
+
+bench: dev ## measure strategies on a running server; ARGS="problems.jsonl --run ... --out DIR"
+	@$(VENV)/bin/mull bench $(ARGS)
 
 check: dev ## lint, formatting and types
 	@$(VENV)/bin/ruff check .

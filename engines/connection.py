@@ -14,6 +14,9 @@ from mull.errors import EngineUnavailable, InvalidRequest, MullError
 CALLERS_FAULT = (400, 413, 422)
 """Statuses that blame the request. Others (no access, no such model, too busy) are between the servers."""
 
+KEEP_ALIVE = 3.0
+"""Seconds that an idle connection is kept: less than uvicorn's 5, so that it is not found closed when used."""
+
 MOST_BYTES = 2**26
 """Of one JSON object; whoever sends more does not mean to end."""
 
@@ -33,7 +36,7 @@ class Connection:
         self._name = name
         self._timeout = timeout
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE),
             headers={} if api_key is None else {"Authorization": f"Bearer {api_key}"},
             timeout=aiohttp.ClientTimeout(total=None),
         )
@@ -102,11 +105,22 @@ class Connection:
 
     async def _open(self, method: str, path: str, body: Mapping[str, Any] | None) -> aiohttp.ClientResponse:
         """The response, once its headers are there and say that all is well."""
-        response = await self._session.request(method, self._root + path, json=body, allow_redirects=False)
+        try:
+            response = await self._request(method, path, body)
+        except aiohttp.ClientConnectorError:
+            raise
+        except aiohttp.ClientConnectionError:
+            # The server closed a kept connection just then; it has not begun with the request.
+            response = await self._request(method, path, body)
         if response.status == 200:
             return response
         async with response:
             raise self._refusal(response.status, await self._body(response))
+
+    async def _request(
+        self, method: str, path: str, body: Mapping[str, Any] | None
+    ) -> aiohttp.ClientResponse:
+        return await self._session.request(method, self._root + path, json=body, allow_redirects=False)
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         parts, size = [], 0
@@ -155,5 +169,5 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "it does not answer in time"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection ({error.os_error.strerror or type(error).__name__})"
+        return f"no connection ({type(error.os_error).__name__})"
     return type(error).__name__

@@ -8,7 +8,9 @@ GPU vLLM's own defaults apply.
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
+import logging
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -121,7 +123,6 @@ def _start(spec: EngineSpec, engines: dict[str, AsyncLLM]) -> None:
     try:
         with warnings.catch_warnings(action="ignore"):
             from vllm.engine.arg_utils import AsyncEngineArgs
-            from vllm.v1.engine.async_llm import AsyncLLM
 
             config = AsyncEngineArgs(model=spec.model, **options).create_engine_config()
             if cpu:
@@ -129,7 +130,7 @@ def _start(spec: EngineSpec, engines: dict[str, AsyncLLM]) -> None:
                 # Building the configuration has set it to spawn, which imports everything again.
                 os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
             with forked.engines():
-                engines[spec.name] = AsyncLLM.from_vllm_config(config)
+                engines[spec.name] = _engine_class().from_vllm_config(config)
         engine_metrics().take(spec.name)
     except Exception as error:
         raise EngineUnavailable(f"model {spec.name!r} did not start: {error}") from error
@@ -138,8 +139,24 @@ def _start(spec: EngineSpec, engines: dict[str, AsyncLLM]) -> None:
             gc.enable()
 
 
+@functools.cache
+def _engine_class() -> type[AsyncLLM]:
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    class Engine(AsyncLLM):  # type: ignore[misc]
+        def __del__(self) -> None:
+            # At exit vLLM's modules, and ours, may be gone before its engines.
+            try:  # noqa: SIM105
+                super().__del__()
+            except TypeError:
+                pass
+
+    return Engine
+
+
 def _preload() -> None:
     """Import what an engine's process needs, so that each finds it when forked."""
+    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
     import vllm.model_executor.models.llama
     import vllm.v1.core.sched.scheduler
     import vllm.v1.worker.cpu_worker  # noqa: F401

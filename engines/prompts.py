@@ -12,9 +12,8 @@ def text_only(chat: Chat) -> None:
     """Raise `Unsupported` if a message has parts other than text."""
     for i, message in enumerate(chat.messages):
         content = message.get("content")
-        if content is None or isinstance(content, str):
-            continue
-        kinds = {part.get("type") if isinstance(part, Mapping) else type(part).__name__ for part in content}
+        parts = content if isinstance(content, list | tuple) else ()
+        kinds = {part.get("type") if isinstance(part, Mapping) else type(part).__name__ for part in parts}
         for kind in sorted(map(str, kinds - {"text"})):
             raise Unsupported(
                 f"content of type {kind!r} is not supported, only 'text'", param=f"messages[{i}]"

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 import mull
@@ -68,10 +69,7 @@ class Api:
     def routes(self) -> APIRouter:
         """All routes; those under /v1 want a key where keys are configured."""
         v1 = APIRouter(prefix="/v1", dependencies=[Depends(self.authorize)])
-        body = {
-            "content": {"application/json": {"schema": ChatRequest.model_json_schema()}},
-            "required": True,
-        }
+        body = {"content": {"application/json": {"schema": _inlined(ChatRequest)}}, "required": True}
         v1.post("/chat/completions", openapi_extra={"requestBody": body})(self.chat_completions)
         v1.get("/models")(self.models)
         v1.get("/models/{name:path}")(self.model)
@@ -221,10 +219,7 @@ def create_app(
         verifiers: Verifiers that run already, instead of starting the configured ones.
         on_failure: Called when an engine or verifier cannot be started.
     """
-    metrics = Metrics()
-    backend = Backend(
-        settings, generators=generators, verifiers=verifiers, metrics=metrics, on_failure=on_failure
-    )
+    backend = Backend(settings, generators=generators, verifiers=verifiers, on_failure=on_failure)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -235,11 +230,27 @@ def create_app(
             await backend.close()
 
     app = FastAPI(title="mull", version=mull.__version__, lifespan=lifespan, redirect_slashes=False)
-    app.include_router(Api(settings, backend, metrics).routes())
+    app.include_router(Api(settings, backend, Metrics()).routes())
     app.add_middleware(RequestLog)
     app.add_exception_handler(MullError, _on_mull_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     return app
+
+
+def _inlined(model: type[BaseModel]) -> dict[str, Any]:
+    """A model's JSON Schema without references, which would point nowhere inside an OpenAPI document."""
+    schema = model.model_json_schema()
+    definitions = schema.pop("$defs", {})
+
+    def inline(part: Any) -> Any:
+        if isinstance(part, dict) and "$ref" in part:
+            return inline(definitions[part["$ref"].rsplit("/", 1)[-1]])
+        if isinstance(part, dict):
+            return {key: inline(value) for key, value in part.items()}
+        return [inline(value) for value in part] if isinstance(part, list) else part
+
+    found: dict[str, Any] = inline(schema)
+    return found
 
 
 async def _on_mull_error(_: Request, error: Exception) -> Response:

@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mull.answers import Answers
-from mull.errors import EngineUnavailable, InvalidRequest, Unavailable
+from mull.errors import EngineUnavailable, InvalidRequest, MullError, Unavailable
 from mull.protocols import Generator, Verifier
-from mull.server.metrics import Metrics
-from mull.server.settings import ModelSettings, Settings
+from mull.server.errors import cause_of
+from mull.server.settings import ConfigurationError, ModelSettings, Settings
 from mull.types import Candidate, Chat, Prompt, Task
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ class Backend:
         settings: What to start.
         generators: Models that run already, instead of the configured ones; not closed here.
         verifiers: Verifiers that run already, instead of the configured ones; not closed here.
-        metrics: Told of every engine that starts in this process.
         on_failure: Called when something cannot be started.
     """
 
@@ -47,18 +46,15 @@ class Backend:
         *,
         generators: Mapping[str, Generator] | None = None,
         verifiers: Mapping[str, Verifier] | None = None,
-        metrics: Metrics,
         on_failure: Callable[[], None] | None = None,
     ) -> None:
         self._settings = settings
-        self._metrics = metrics
         self._given = generators, verifiers
         self._on_failure = on_failure
         self._engines: dict[str, AsyncLLM] = {}
         self._remotes: dict[str, RemoteGenerator] = {}
         self._built: Verifiers | None = None
         self._starting: asyncio.Task[None] | None = None
-        self._launching: asyncio.Task[dict[str, AsyncLLM]] | None = None
         self.created = int(time.time())
         self.answers = Answers()
         self.generators: dict[str, Generator] = {}
@@ -78,10 +74,6 @@ class Backend:
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.gather(self._starting, return_exceptions=True)
-        if self._launching is not None:
-            await asyncio.gather(self._launching, return_exceptions=True)
-            if self._launching.exception() is None:
-                self._engines |= self._launching.result()
         if self._built is not None:
             await self._built.close()
         for remote in self._remotes.values():
@@ -134,20 +126,23 @@ class Backend:
             self.ready = True
             log.info("ready: %s", ", ".join([*self.generators, *self.verifiers]))
         except Exception as error:
-            self.failure = str(error) or type(error).__name__
-            log.exception("the server could not start")
+            cause = cause_of(error)
+            self.failure = str(cause) or type(cause).__name__
+            log.error("cannot start: %s", self.failure, exc_info=not isinstance(cause, MullError))
             if self._on_failure is not None:
                 self._on_failure()
 
     async def _start_engines(self, *, with_verifiers: bool) -> None:
         """The engines of this process one after the other, connections to other servers meanwhile."""
+        from mull.engines.launch import launch
+
         models = self._settings.models
         async with asyncio.TaskGroup() as group:
             for name, model in models.items():
                 if model.url is not None:
                     group.create_task(self._connect(name, model.url, model))
             for spec in self._specs(with_verifiers):
-                await self._launch(spec)
+                self._engines |= await launch([spec])
         if any(model.path for model in models.values()):
             from mull.engines.vllm import VLLMGenerator
 
@@ -164,7 +159,7 @@ class Backend:
 
         models = self._settings.models
         specs = {
-            name: EngineSpec(name=name, model=model.path, options=_options(name, model))
+            name: EngineSpec(name=name, model=model.path, options=_options(model))
             for name, model in models.items()
             if model.path is not None
         }
@@ -176,19 +171,15 @@ class Backend:
                     specs[spec.name] = replace(spec, options={"served_model_name": label, **spec.options})
         return list(specs.values())
 
-    async def _launch(self, spec: EngineSpec) -> None:
-        """Launch one engine. A launch cannot be interrupted, so `close` waits for it."""
-        from mull.engines.launch import launch
-
-        self._launching = asyncio.create_task(launch([spec]))
-        self._engines |= await asyncio.shield(self._launching)
-        self._metrics.adopt_engine()
-
     async def _connect(self, name: str, url: str, model: ModelSettings) -> None:
         from mull.engines.remote import RemoteGenerator
 
-        key = None if model.api_key_env is None else os.environ.get(model.api_key_env)
-        self._remotes[name] = await RemoteGenerator.connect(url, model=model.served_as or name, api_key=key)
+        key = None
+        if model.api_key_env is not None and not (key := os.environ.get(model.api_key_env)):
+            raise ConfigurationError(f"models.{name}.api_key_env: {model.api_key_env} is not set")
+        self._remotes[name] = await RemoteGenerator.connect(
+            url, model=model.served_as or name, api_key=key, context=model.context
+        )
 
     async def _build_verifiers(self) -> Mapping[str, Verifier]:
         from mull.verifiers.config import build
@@ -201,9 +192,9 @@ class Backend:
         return self._built
 
 
-def _options(name: str, model: ModelSettings) -> dict[str, object]:
+def _options(model: ModelSettings) -> dict[str, object]:
     context = {} if model.context is None else {"max_model_len": model.context}
-    return {"served_model_name": name, **context, **model.options}
+    return {**context, **model.options}
 
 
 async def _answers(verifier: Verifier) -> bool:

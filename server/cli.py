@@ -103,7 +103,9 @@ def verifier(
 
 @app.command()
 def ask(
-    question: Annotated[str, typer.Argument(help="The question; - reads it from standard input.")],
+    question: Annotated[
+        str, typer.Argument(metavar="QUESTION", help="The question; - reads it from standard input.")
+    ],
     strategy: Annotated[
         str | None, typer.Option(help="How to think; the server's default when not given.")
     ] = None,
@@ -163,7 +165,7 @@ def ask(
         out.print()
     answer = completion["choices"][0]["message"]["content"] or ""
     typer.echo(show.printable(answer.rstrip("\n")) if sys.stdout.isatty() else answer.rstrip("\n"))
-    errors.print(Text(show.summary(completion), style="dim"))
+    errors.print(Text(show.summary(completion), style="dim"), soft_wrap=True)
 
 
 @app.command()
@@ -171,7 +173,10 @@ def bench(
     problems: Annotated[
         Path,
         typer.Argument(
-            exists=True, dir_okay=False, help="JSON Lines with question, answer, n_steps (optional)."
+            metavar="PROBLEMS",
+            exists=True,
+            dir_okay=False,
+            help="JSON Lines with question, answer, n_steps (optional).",
         ),
     ],
     run: Annotated[

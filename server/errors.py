@@ -25,6 +25,15 @@ def headers_of(error: MullError) -> dict[str, str]:
     return {"Retry-After": "1"} if isinstance(error, Unavailable) else {}
 
 
+def cause_of(error: BaseException) -> BaseException:
+    """What went wrong when several tasks failed together: the first deliberate error, else the first."""
+    if isinstance(error, BaseExceptionGroup):
+        error = error.subgroup(MullError) or error
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 def invalid(
     error: ValidationError, model: type[BaseModel], *, prefix: str = "", also: Sequence[str] = ()
 ) -> InvalidRequest:
@@ -37,20 +46,26 @@ def invalid(
         also: More field names that are allowed beside the model's own.
     """
     first = error.errors(include_url=False)[0]
-    loc, kind = first["loc"], first["type"]
+    kind, schema = first["type"], model.model_json_schema()
+    loc, here = _walk(schema, first["loc"])
     param = prefix + path(loc)
-    if kind == "extra_forbidden":
-        parent = prefix + path(loc[:-1])
-        known = [*_properties(_at(model.model_json_schema(), loc[:-1])), *also]
-        where = f" in {parent.rstrip('.')}" if parent else ""
-        message, code = f"unknown field {param!r}; allowed{where}: {one_of(known)}", "unknown_parameter"
+    if first["loc"][-1:] == ("[key]",):
+        loc, here = _walk(schema, first["loc"][:-2])
+        param, allowed = prefix + path(loc), describe(here.get("propertyNames", {}))
+        message, code = f"a key of {param} must be {allowed}, not {_short(first['input'])}", "invalid_value"
+    elif kind == "extra_forbidden":
+        parent, here = _walk(schema, first["loc"][:-1])
+        where = (prefix + path(parent)).rstrip(".")
+        known = one_of([*_properties(here), *also])
+        message = f"unknown field {param!r}; allowed{' in ' + where if where else ''}: {known}"
+        code = "unknown_parameter"
     elif kind == "missing":
         message, code = f"{param} is required", "missing_required_parameter"
     elif kind == "value_error":
-        message, code = f"{param}: {first['ctx']['error']}", "invalid_value"
+        problem = str(first["ctx"]["error"])
+        message, code = f"{param}: {problem}" if param else problem, "invalid_value"
     else:
-        expected = describe(_at(model.model_json_schema(), loc))
-        message = f"{param} must be {expected}, not {_short(first['input'])}"
+        message = f"{param} must be {describe(here)}, not {_short(first['input'])}"
         code = "invalid_type" if kind.endswith("_type") else "invalid_value"
     return InvalidRequest(message, param=param, code=code)
 
@@ -69,6 +84,8 @@ def describe(schema: Mapping[str, Any]) -> str:
         return "one of " + one_of(repr(value) for value in schema["enum"])
     if "const" in schema:
         return repr(schema["const"])
+    if "discriminator" in schema:
+        return "an object with a " + schema["discriminator"]["propertyName"]
     if "anyOf" in schema:
         return " or ".join(describe(s) for s in schema["anyOf"] if s.get("type") != "null")
     match schema.get("type"):
@@ -79,7 +96,8 @@ def describe(schema: Mapping[str, Any]) -> str:
         case "string":
             short, long = schema.get("minLength", 0), schema.get("maxLength")
             kind = "a non-empty string" if short else "a string"
-            return f"{kind} of at most {long} characters" if long else kind
+            kind += f" of at most {long} characters" if long else ""
+            return kind + (f" that matches {schema['pattern']}" if "pattern" in schema else "")
         case "boolean":
             return "true or false"
         case "array":
@@ -87,7 +105,7 @@ def describe(schema: Mapping[str, Any]) -> str:
                 f" of at most {schema['maxItems']}" if "maxItems" in schema else ""
             )
         case "object":
-            return "an object"
+            return "a non-empty object" if schema.get("minProperties") else "an object"
     return "valid"
 
 
@@ -104,16 +122,28 @@ def _bounds(schema: Mapping[str, Any]) -> str:
     return " " + " and ".join(parts) if parts else ""
 
 
-def _at(schema: Mapping[str, Any], loc: Sequence[str | int]) -> Mapping[str, Any]:
-    """The part of a JSON Schema that describes a location; empty where it cannot be found."""
+def _walk(schema: Mapping[str, Any], loc: Sequence[str | int]) -> tuple[list[str | int], Mapping[str, Any]]:
+    """Follow pydantic's location through a JSON Schema.
+
+    Returns:
+        The location as the caller wrote it (pydantic adds which member of a union it tried), and the part
+        of the schema that describes it, empty where it cannot be found.
+    """
     definitions, here = schema.get("$defs", {}), schema
+    written: list[str | int] = []
     for part in loc:
+        members = here.get("discriminator", {}).get("mapping", {})
+        if part in members:
+            here = _resolve({"$ref": members[part]}, definitions)
+            continue
+        written.append(part)
         if isinstance(part, int):
             inner = here.get("items")
         else:
-            inner = _properties(here).get(part) or here.get("additionalProperties")
+            keyed = next(iter(here.get("patternProperties", {}).values()), here.get("additionalProperties"))
+            inner = _properties(here).get(part) or keyed
         here = _resolve(inner if isinstance(inner, Mapping) else {}, definitions)
-    return here
+    return written, here
 
 
 def _resolve(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
-from prometheus_client.registry import Collector
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
-class Metrics(Collector):
+class Metrics:
     """One server's metrics, in a registry of their own."""
 
     def __init__(self) -> None:
@@ -56,30 +53,6 @@ class Metrics(Collector):
             ["verifier"],
             registry=self._registry,
         )
-
-        self._engines: list[Collector] = []
-        self._registry.register(self)
-
-    def adopt_engine(self) -> None:
-        """Keep the `vllm:*` metrics of the engine that has just started.
-
-        Each engine that starts takes those of all others out of the default registry.
-        """
-        for collector, names in list(REGISTRY._collector_to_names.items()):
-            if any(name.startswith("vllm:") for name in names):
-                REGISTRY.unregister(collector)
-                self._engines.append(collector)
-
-    def collect(self) -> Iterable[Metric]:
-        """The metrics of all engines, each family once."""
-        families: dict[str, Metric] = {}
-        for engine in self._engines:
-            for family in engine.collect():
-                known = families.setdefault(
-                    family.name, Metric(family.name, family.documentation, family.type)
-                )
-                known.samples.extend(family.samples)
-        return families.values()
 
     def render(self) -> bytes:
         """All metrics of this process as Prometheus text, in-process engines included."""

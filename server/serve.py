@@ -40,6 +40,8 @@ def serve(settings: Settings) -> int:
         log_config=None,
         log_level="warning",
         access_log=False,
+        # Longer than clients and proxies keep idle connections: they, not we, close them.
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=settings.drain,
         server_header=False,
     )

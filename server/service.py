@@ -14,6 +14,7 @@ from mull.errors import MullError, VerifierUnavailable
 from mull.protocols import Generator, Verifier
 from mull.run import Run
 from mull.server.choose import Plan
+from mull.server.errors import cause_of
 from mull.server.metrics import Metrics
 from mull.strategies.base import StrategyModel
 from mull.strategies.ranking import by_votes, read
@@ -235,11 +236,8 @@ async def _vote(
 
 
 async def _unwrapped(answering: Awaitable[Answer]) -> Answer:
-    """What a strategy answers; of the errors of concurrent tasks, the first that is deliberate."""
+    """What a strategy answers; when several of its tasks fail, the error that matters."""
     try:
         return await answering
     except BaseExceptionGroup as group:
-        error: BaseException = group.subgroup(MullError) or group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        raise error from None
+        raise cause_of(group) from group

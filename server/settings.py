@@ -14,7 +14,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from mull.errors import InvalidRequest, MullError, one_of
+from mull.errors import MullError, one_of
 from mull.server.errors import invalid
 from mull.server.schemas import BudgetRequest, Effort
 from mull.strategies.registry import STRATEGIES
@@ -213,11 +213,6 @@ def load(config: str | Path | None = None, **overrides: Any) -> Settings:
     try:
         return FromFile(**overrides)
     except ValidationError as error:
-        raise ConfigurationError(_readable(error)) from None
+        raise ConfigurationError(invalid(error, Settings).message) from None
     except ValueError as error:
         raise ConfigurationError(f"{chosen or 'the environment'}: {error}") from None
-
-
-def _readable(error: ValidationError) -> str:
-    problem: InvalidRequest = invalid(error, Settings)
-    return problem.message.removeprefix(": ")

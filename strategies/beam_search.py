@@ -46,7 +46,7 @@ class BeamSearch(StrategyModel):
         scores: dict[int, float] = {}  # by trace node
         for level in range(self.depth):
             n = self.expand if level else self.expand * self.width
-            grown = _distinct(await run.expand(live, n=n, step=self.delimiter))
+            grown = _distinct(await run.expand(live, n=n, step=self.delimiter), run)
             if not grown:
                 break
             judged = await run.score(grown, self.aggregate)
@@ -80,10 +80,12 @@ class BeamSearch(StrategyModel):
         return len(finished) >= n and finished[n - 1] >= max(scores.get(c.node, 0.0) for c in live)
 
 
-def _distinct(families: list[list[Candidate]]) -> list[Candidate]:
+def _distinct(families: list[list[Candidate]], run: Run) -> list[Candidate]:
     """All children, equal continuations of one parent merged into the first of them."""
     unique: dict[tuple[int, str, Finish | None], Candidate] = {}
     for parent, children in enumerate(families):
         for child in children:
-            unique.setdefault((parent, child.text, child.finish), child)
+            kept = unique.setdefault((parent, child.text, child.finish), child)
+            if kept is not child:
+                run.trace.annotate(child.node, merged=True)
     return list(unique.values())

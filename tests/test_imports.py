@@ -1,4 +1,4 @@
-"""The parts import one another in one direction only, nothing heavy on the way, nothing that is not declared."""
+"""The parts import one another in one direction only, load nothing heavy, and declare what they use."""
 
 import ast
 import subprocess
@@ -56,7 +56,7 @@ def walk(folder: Path, package: str) -> Iterator[tuple[str, Path]]:
 
 def part(module: str) -> str:
     """`mull.server.cli` belongs to `server`, `mull.budget` and `mull` itself to the kernel."""
-    second = (module.split(".") + [""])[1]
+    second = module.partition(".")[2].partition(".")[0]
     return second if second in BELOW else "kernel"
 
 

@@ -139,3 +139,32 @@ def orm(
 
     with _progress("orm", tokens) as report:
         train_orm(out, run, policy=policy, prm=prm, seed=seed, tokens=tokens, resume=resume, report=report)
+
+
+@train_app.command()
+def evaluate(
+    models: Annotated[
+        Path, typer.Option(exists=True, file_okay=False, help="Folder of the three models.")
+    ] = Path("models"),
+    problems: Annotated[int, typer.Option(min=1, help="How many held-out problems.")] = 500,
+    samples: Annotated[int, typer.Option(min=16, help="Samples of each.")] = 64,
+    out: Annotated[Path, typer.Option(help="All figures as JSON.")] = Path("runs/figures.json"),
+    cards: Annotated[bool, typer.Option(help="Write the figures into the models' cards.")] = False,
+) -> None:
+    """Measure policy and verifiers on problems that no training saw; fails when the verifiers do not help."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from mull.training import report as reports
+
+    report = reports.measure(models, problems=problems, samples=samples)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    reports.save(report, out)
+    if cards:
+        reports.write_cards(report, models)
+    table = Table("figure", "value", "95 % interval")
+    for name, figure in (report.policy | report.orm | report.prm).items():
+        table.add_row(name, f"{figure.value:.3f}", f"{figure.low:.3f} to {figure.high:.3f}")
+    Console().print(table)
+    if not report.passes_gate():
+        raise typer.Exit(1)

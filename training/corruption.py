@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Literal
 
 from mull.training.pieces import split
-from mull.training.problems import MAX_VALUE, WORDING, Op, Problem, Quantity, tell
+from mull.training.problems import MAX_VALUE, TOTAL, WORDING, Op, Problem, Quantity, tell
 from mull.training.solver import Line, answer_line, solve
 
 Slip = Literal["result", "operand", "number", "operation", "entity", "parent", "early", "skip"]
@@ -87,7 +87,7 @@ def _slipped(
     if slip == "operand":
         parents[spot] = (parents[spot][0], _near(rng, parents[spot][1]))
     elif slip == "parent":
-        other = rng.choice(problem.quantities)
+        other = rng.choice([o for o in problem.quantities if o.name != TOTAL])
         parents[spot] = (other.name, other.value)
     elif slip == "entity":
         q = replace(q, name=rng.choice(problem.quantities).name)

@@ -105,9 +105,9 @@ def sampled_cases(
     return cases
 
 
-def judge(cases: Sequence[Case], prm: Llama | None, orm: Llama | None) -> None:
-    """Fill in the verifiers' scores."""
-    rows = [(tokenizer.prompt_ids(c.problem.question), s) for c in cases for s in c.samples]
+def judge(cases: Sequence[Case], prm: Llama | None, orm: Llama | None, n: int = 16) -> None:
+    """Fill in the verifiers' scores of the first `n` samples of each case."""
+    rows = [(tokenizer.prompt_ids(c.problem.question), s) for c in cases for s in c.samples[:n]]
     prompts, solutions = [p for p, _ in rows], [s.ids for _, s in rows]
     if prm is not None:
         for (_, row), scores in zip(rows, process_scores(prm, prompts, solutions), strict=True):

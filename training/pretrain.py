@@ -15,10 +15,8 @@ from mull.training.problems import MAX_STEPS, generate_one
 from mull.training.solver import Line, solve
 
 POOL_TOKENS = 48_000
-EARLY_BATCH_TOKENS = 2_000
-BATCH_TOKENS = 4_000
-"""Tokens of a batch; the smaller ones give more updates while looking up is being learned."""
-EARLY_TOKENS = 3_000_000
+BATCH_TOKENS = 1_500
+"""Tokens of a batch of one worker; small ones give more updates, which looking up needs to be learned."""
 FIRST_STEPS = 4
 CURRICULUM_TOKENS = 3_000_000
 """Tokens over which the longest problems grow from 4 steps to 10."""
@@ -95,10 +93,7 @@ def lm_pool(seed: int, pool: int, tokens: int) -> list[LmBatch]:
         examples.append(example)
         size += len(example.ids)
     examples.sort(key=lambda e: len(e.ids))
-    batches = [
-        collate(rows)
-        for rows in split(examples, EARLY_BATCH_TOKENS if tokens < EARLY_TOKENS else BATCH_TOKENS)
-    ]
+    batches = [collate(rows) for rows in split(examples, BATCH_TOKENS)]
     return shuffled_pairs(rng, batches)
 
 

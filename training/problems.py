@@ -1,7 +1,7 @@
 """Seeded generator of grade-school word problems: a graph of named quantities told in sentences.
 
 Every problem takes 2 to 10 solution steps, all values are 1 to 99, and problem `index` of `seed` is always
-the same, whatever else was generated before it. The idea of controlling length through the graph is that of iGSM
+the same, whatever else was generated before it. Controlling length through the graph is the idea of iGSM
 (Ye et al. 2024, arXiv:2407.20311).
 """
 
@@ -45,7 +45,7 @@ WORDING: dict[Op, tuple[str, ...]] = {
     "sum": ("{a} has as many as {b} together", "{a} has the sum of {b}"),
     "gap": ("{a} has as many as {b} minus {c}", "{a} has the difference of {b} and {c}"),
 }
-"""Sentences of each fact; `a` is the quantity told of, `b` and `c` are those it follows from, `n` the number."""
+"""Sentences of each fact: `a` is the quantity told of, `b` and `c` those it follows from, `n` the number."""
 FACTOR_WORDING: dict[tuple[Op, int], str] = {
     ("times", 2): "{a} has twice as many as {b}",
     ("share", 2): "{a} has half as many as {b}",
@@ -167,9 +167,9 @@ class _Builder:
 def _grow(rng: random.Random, n_steps: int) -> _Builder | None:
     """A graph of `n_steps` computations that all lead to the last quantity, or None when the draw fails."""
     b = _Builder(rng)
-    joins = rng.randint(0, max(1, n_steps // 3))
+    joins = rng.randint(0, max(1, n_steps // 4))
     joins = min(joins, n_steps - 1)
-    arity = [3 if rng.random() < 0.15 else 2 for _ in range(joins)]
+    arity = [3 if rng.random() < 0.08 else 2 for _ in range(joins)]
     unused = [b.base() for _ in range(1 + sum(a - 1 for a in arity))]
     for left in range(n_steps, 0, -1):
         if arity and (left <= len(arity) or rng.random() < len(arity) / left):
@@ -193,13 +193,10 @@ def tell(q: Quantity, parents: Sequence[str], item: str = "") -> str:
 
 
 def _order(rng: random.Random, count: int) -> list[int]:
-    """Mostly the order of computation with some sentences moved; in a quarter of the cases any order."""
+    """The order of computation, with a few sentences moved."""
     order = list(range(count))
-    if rng.random() < 0.25:
-        rng.shuffle(order)
-        return order
     for fact in range(count):
-        if rng.random() < 0.15:
+        if rng.random() < 0.04:
             order.remove(fact)
             order.insert(rng.randrange(count), fact)
     return order
@@ -208,12 +205,13 @@ def _order(rng: random.Random, count: int) -> list[int]:
 def generate_one(seed: int, index: int, min_steps: int = MIN_STEPS, max_steps: int = MAX_STEPS) -> Problem:
     """Problem number `index` of the stream `seed`, of `min_steps` to `max_steps` computations."""
     rng = random.Random(f"{seed}/{index}/{min_steps}/{max_steps}")
-    n_steps = rng.randint(min_steps, max_steps)
+    lengths = range(min_steps, max_steps + 1)
+    n_steps = rng.choices(lengths, [MAX_STEPS + 4 - k for k in lengths])[0]
     grown = _grow(rng, n_steps)
     while grown is None:
         grown = _grow(rng, n_steps)
     target = len(grown.quantities) - 1
-    for _ in range(rng.choice((0, 0, 1, 1, 2))):
+    for _ in range(rng.choice((0, 0, 0, 1, 1, 2))):
         parent = rng.randrange(target)
         if rng.random() < 0.3:
             grown.base()

@@ -11,6 +11,9 @@ from mull.training.problems import Problem, tell
 
 Line = tuple[str, ...]
 
+FIRST_RATE = 0.5
+"""How often the solver takes the first quantity that can be computed, instead of any."""
+
 
 def bases(problem: Problem) -> set[int]:
     """The quantities known before the first line."""
@@ -42,7 +45,8 @@ def solve(problem: Problem, rng: random.Random) -> list[Line]:
     todo = [p for p in sorted(problem.needed) if p not in known]
     lines: list[Line] = []
     while todo:
-        choice = rng.choice([p for p in todo if known.issuperset(problem.quantities[p].parents)])
+        ready = [p for p in todo if known.issuperset(problem.quantities[p].parents)]
+        choice = ready[0] if rng.random() < FIRST_RATE else rng.choice(ready)
         lines.append(rng.choice(ways(problem, known, choice)))
         known.add(choice)
         todo.remove(choice)

@@ -18,7 +18,7 @@ from mull.training.problems import Problem, generate_one
 from mull.training.solver import solve
 
 POOL_TOKENS = 48_000
-BATCH_TOKENS = 2_500
+BATCH_TOKENS = 1_500
 SYNTHETIC_TOKENS = 2_500_000
 """Tokens at the start for which all solutions are synthetic."""
 POLICY_SHARE = 0.6
@@ -164,7 +164,9 @@ def process_loss(model: Llama, batch: VerifierBatch) -> Tensor:
     loss = (verdict * weights).sum() / weights.sum()
     known = batch.lm[:, 1:]
     logits = model.logits(hidden[:, :-1][known]).float()
-    return loss + LM_WEIGHT * F.cross_entropy(logits, batch.ids[:, 1:][known])
+    # A batch may hold no correct prefix at all, so the mean is not left to cross_entropy.
+    language = F.cross_entropy(logits, batch.ids[:, 1:][known], reduction="sum") / known.sum().clamp(min=1)
+    return loss + LM_WEIGHT * language
 
 
 def outcome_loss(model: Llama, batch: VerifierBatch) -> Tensor:

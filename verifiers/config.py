@@ -14,6 +14,7 @@ from mull.errors import InvalidRequest, one_of
 from mull.protocols import Verifier
 from mull.types import Aggregation, VerifierKind
 from mull.verifiers.composite import CompositeVerifier, How
+from mull.verifiers.concurrency import together
 from mull.verifiers.engine import Engine
 from mull.verifiers.formats import ProcessFormat, TokenClassification, TokenLogprobs
 from mull.verifiers.likelihood import LikelihoodModel, LikelihoodVerifier, Reduce
@@ -268,6 +269,8 @@ async def build(
         if missing:
             verifiers._engines = await launch(missing)
             running |= verifiers._engines
+        # vLLM asks this before the first request, and waits for ever if the engine has died by then.
+        await together(engine.get_supported_tasks() for engine in running.values())
         builder = _Builder(verifiers, running, answers, policies)
         for name in order:
             await builder.add(name, configs[name])

@@ -30,7 +30,7 @@ def summary(completion: Mapping[str, Any]) -> str:
         parts.append(f"confidence {ttc['confidence']:.2f}")
     parts.append(f"{usage.get('completion_tokens', 0)} tokens generated")
     if ttc.get("engine_calls"):
-        parts.append(f"{ttc['engine_calls']} engine calls")
+        parts.append(f"{ttc['engine_calls']} engine call{'s' if ttc['engine_calls'] > 1 else ''}")
     if ttc.get("verifier_calls"):
         parts.append(f"{ttc['verifier_tokens']} verifier tokens")
     if "seconds" in ttc:
@@ -43,11 +43,13 @@ def summary(completion: Mapping[str, Any]) -> str:
 def tree(ttc: Mapping[str, Any]) -> Tree:
     """The search: a line a node with score and tokens; what led to the answer bold, what was given up dim."""
     nodes: Sequence[Mapping[str, Any]] = ttc["trace"]
-    chosen = _path(nodes, ttc["candidates"][0]["node"]) if ttc.get("candidates") else set()
+    best = ttc["candidates"][0]["node"] if ttc.get("candidates") else None
+    chosen = _path(nodes, best)
     root = Tree(Text(str(ttc["strategy"]), style="bold"), guide_style=_BRANCH)
     branches = {0: root}
     for node in nodes[1:]:
-        branches[node["id"]] = branches[node["parent"]].add(_line(node, chosen=node["id"] in chosen))
+        line = _line(node, chosen=node["id"] in chosen, best=node["id"] == best)
+        branches[node["id"]] = branches[node["parent"]].add(line)
     return root
 
 
@@ -60,18 +62,19 @@ def _path(nodes: Sequence[Mapping[str, Any]], node: int | None) -> set[int]:
     return path
 
 
-def _line(node: Mapping[str, Any], *, chosen: bool) -> Text:
-    given_up = node["kind"] == "cancelled" or bool(node["data"].get("pruned"))
+def _line(node: Mapping[str, Any], *, chosen: bool, best: bool) -> Text:
+    """A node in one line; `chosen` is on the way to the answer, `best` its end."""
+    data, score = node["data"], node["score"]
+    given_up = node["kind"] == "cancelled" or data.get("pruned") or data.get("merged")
     line = Text(no_wrap=True, overflow="ellipsis", style="bold" if chosen else "dim" if given_up else "")
-    score = node["score"]
     if score is not None:
         line.append(f"{score:.2f} ", style="green" if score >= 0.8 else "yellow" if score >= 0.4 else "red")
     line.append(f"{node['tokens']:>3} tok ", style="cyan")
     if node["kind"] == "cancelled":
         line.append("cancelled ", style="italic")
-    if node["data"].get("pruned"):
-        line.append("pruned ", style="italic")
+    for name, value in data.items():
+        line.append(f"{name} " if value is True else f"{name}={value} ", style="italic")
     if node["finish"] == "length":
         line.append("cut off ", style="italic red")
     line.append(printable(" ⏎ ".join(node["text"].strip().splitlines())))
-    return line
+    return line.append(" ← answer", style="green") if best else line

@@ -126,12 +126,14 @@ def majority_at_k(
         votes: Each sample's answer, None where it abstains, and whether that is right.
         k: How many samples vote. The answer drawn first wins a tie.
         rng: Draws the choices.
-        draws: How many choices; the only one there is when `k` is the number of samples.
+        draws: How many choices. When `k` is 1 or the number of samples, none has to be drawn.
 
     Raises:
         ValueError: `k` is not from 1 to the number of samples.
     """
     _check(k, len(votes))
+    if k == 1:
+        return sum(right for _, right in votes) / len(votes)
     if k == len(votes):
         return float(_majority(votes))
     return sum(_majority(rng.sample(votes, k)) for _ in range(draws)) / draws

@@ -24,7 +24,7 @@ def test_prints_the_answer_alone_on_standard_output(shared: Served, mull: Mull) 
     assert result.exit_code == 0, result.output
     assert result.stdout == "take 1\ntake 1\ntake 1\n\\boxed{111}\n"
     assert "single · answer 111 · " in result.stderr
-    assert " tokens generated · 1 engine calls · " in result.stderr
+    assert " tokens generated · 1 engine call · " in result.stderr
 
 
 def test_sends_strategy_parameters_and_budget(shared: Served, mull: Mull) -> None:
@@ -68,6 +68,7 @@ def test_tree_shows_scores_tokens_and_what_was_given_up(shared: Served, mull: Mu
     assert lines[0] == "beam_search"
     assert any(line.endswith("1.00   7 tok take 1") for line in lines)
     assert any(line.endswith("0.00   7 tok pruned take 2") for line in lines)
+    assert [line for line in lines if line.endswith("\\boxed{111} ← answer")]
     assert lines[-1] == "\\boxed{111}"
 
 
@@ -134,7 +135,7 @@ def test_a_malformed_parameter_is_wrong_usage(mull: Mull, text: str) -> None:
 
 def test_text_of_a_model_is_neither_markup_nor_control() -> None:
     assert show.printable("a\x1b[31mb\tc\nd\x07\u202e") == "a\\x1b[31mb\tc\nd\\x07\\u202e"
-    common = {"parent": 0, "finish": None, "score": None, "data": {}}
+    common: dict[str, Any] = {"parent": 0, "finish": None, "score": None, "data": {}}
     nodes = [
         {**common, "id": 0, "parent": None, "kind": "root", "text": "", "tokens": 0},
         {
@@ -145,7 +146,7 @@ def test_text_of_a_model_is_neither_markup_nor_control() -> None:
             "tokens": 3,
             "finish": "length",
         },
-        {**common, "id": 2, "kind": "cancelled", "text": "", "tokens": 2},
+        {**common, "id": 2, "kind": "cancelled", "text": "", "tokens": 2, "data": {"visits": 3}},
     ]
     ttc = {"strategy": "best_of_n", "trace": nodes}
     console = Console(width=120, color_system=None)
@@ -154,7 +155,7 @@ def test_text_of_a_model_is_neither_markup_nor_control() -> None:
     assert captured.get().splitlines() == [
         "best_of_n",
         "├──   3 tok cut off [b]x[/b] [/] \\x1b]0;t\\x07",
-        "└──   2 tok cancelled ",
+        "└──   2 tok cancelled visits=3 ",
     ]
 
 

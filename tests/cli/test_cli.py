@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,7 +28,8 @@ def test_version(mull: Mull) -> None:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    code = "import sys; from mull.server.cli import app; app(['--help'], standalone_mode=False); print(*sys.modules)"
+    code = "import sys; from mull.server.cli import app; app(['--help'], standalone_mode=False); "
+    code += "print(*sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(result.stdout.split())
     assert "typer" in loaded
@@ -103,3 +106,30 @@ def test_verifier_hands_its_options_on(mull: Mull, monkeypatch: pytest.MonkeyPat
     result = mull("verifier", "--model", "m", "--kind", "prm", "--port", 9, "--name", "x")
     assert result.exit_code == 1
     assert result.stderr == "mull: m prm 127.0.0.1 9 x\n"
+
+
+@pytest.mark.parametrize("command", ["ask", "bench"])
+def test_an_interrupt_is_told_in_one_line(command: str, problems: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        arguments = {
+            "ask": ["How many?", "--url", url],
+            "bench": [str(problems), "--run", "single", "--out", str(tmp_path / "out"), "--url", url],
+        }
+        line = [
+            sys.executable,
+            "-c",
+            "from mull.server.cli import main; main()",
+            command,
+            *arguments[command],
+        ]
+        running = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        connection, _ = silent.accept()
+        with connection:
+            connection.recv(1)
+            running.send_signal(signal.SIGINT)
+            out, err = running.communicate()
+    assert running.returncode == 130
+    assert out == ""
+    assert err.strip().splitlines()[-1] == "mull: interrupted"
+    assert "Traceback" not in err

@@ -31,6 +31,8 @@ CASES = [
     ("boxed", r"the answer is 3, \boxed{4}", "4"),
     ("boxed", "the answer is 3", None),
     ("boxed", "boxed{4}", None),
+    ("boxed", "\\boxed{" + "7" * 10_000 + "}", "7" * 10_000),
+    ("boxed", "\\boxed{" + "7" * 30_000 + "}", None),
     # GSM8K
     ("auto", "3 + 4 = 7\n#### 7", "7"),
     ("auto", "3 + 4 = 7\n#### 1,234\n", "1,234"),

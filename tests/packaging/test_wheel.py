@@ -23,9 +23,9 @@ def files(folder: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the source archive and the wheel made from it, built beside the checkout and not in it."""
+    """A folder with the source archive and the wheel made from it, built outside the checkout."""
     source = tmp_path_factory.mktemp("source")
-    for part in PARTS:
+    for part in (*PARTS, "models"):
         shutil.copytree(
             ROOT / part, source / part, ignore=shutil.ignore_patterns("__pycache__", "node_modules")
         )
@@ -52,11 +52,11 @@ def wheel(built: Path) -> zipfile.ZipFile:
 
 
 def expected() -> set[str]:
-    """Every Python file of the kernel and the parts, the type marker and the files of the user interface."""
+    """The kernel, the Python files of the parts, the user interface and the bundled models."""
     kernel = {f"mull/{name}" for name in files(ROOT / "src" / "mull") if name.partition("/")[0] not in PARTS}
     parts = {f"mull/{part}/{name}" for part in PARTS for name in files(ROOT / part)}
     kept = {name for name in parts if name.endswith(".py") or name.startswith("mull/server/ui/")}
-    return kernel | kept
+    return kernel | kept | {f"mull/models/{name}" for name in files(ROOT / "models")}
 
 
 def test_wheel_contents(wheel: zipfile.ZipFile) -> None:

@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from mull.server.settings import load
 from mull.strategies.registry import STRATEGIES
 from mull.testing import STRATEGY_LAWS, ScriptedGenerator, Subject, World
 from mull.verifiers.config import build, parse
+from mull.verifiers.registry import PLUGINS
 
 HERE = Path(__file__).parent
 CONTRIBUTING = HERE.parents[1] / "CONTRIBUTING.md"
@@ -34,8 +35,17 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As in a process that starts with the package installed: plugins are looked for once."""
     monkeypatch.syspath_prepend(site)
+    forget_plugins()
+    yield
+    forget_plugins()
+
+
+def forget_plugins() -> None:
+    for registry in (STRATEGIES, PLUGINS):
+        vars(registry).pop("_targets", None)
 
 
 @pytest.mark.usefixtures("installed")

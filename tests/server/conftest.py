@@ -114,7 +114,13 @@ Start = Callable[..., AbstractContextManager[Live]]
 def run_app(app: Any) -> Iterator[str]:
     """Serve an application on a free port, in a thread."""
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_config=None, ws="none", timeout_graceful_shutdown=2
+        app,
+        host="127.0.0.1",
+        port=0,
+        log_config=None,
+        ws="none",
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=2,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

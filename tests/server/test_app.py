@@ -70,6 +70,21 @@ def test_the_configured_fallback_answers_and_is_flagged(start: Start, strategy: 
         assert f'mull_fallbacks_total{{verifier="{down}"}} 1.0' in live.http.get("/metrics").text
 
 
+def test_the_fallback_votes_among_what_is_there(start: Start) -> None:
+    with start(down=["orm"], fallback="majority_vote") as live:
+        done = live.post(ttc={"strategy": "best_of_n", "n": 5, "budget": {"samples": 5}}).json()
+    assert done["ttc"]["fallback"]["unavailable"] == "orm"
+    assert (done["ttc"]["samples"], done["ttc"]["answer"]) == (5, "3")
+    assert done["ttc"]["confidence"] == 0.6
+
+
+def test_without_budget_for_a_fallback_the_verifier_is_to_blame(start: Start) -> None:
+    with start(down=["prm"], fallback="majority_vote") as live:
+        response = live.post(ttc={"strategy": "beam_search", "budget": {"samples": 16}})
+    assert response.status_code == 503
+    assert "'prm'" in response.json()["error"]["message"]
+
+
 def test_an_engine_that_is_down_is_a_503(start: Start) -> None:
     with start() as live:
         live.script.fail = EngineUnavailable("the engine of 'mull-tiny' died")
@@ -175,3 +190,13 @@ def test_metrics_count_what_happened(start: Start) -> None:
     assert f'mull_stops_total{{{labels},reason="complete",strategy="best_of_n"}} 1.0' in text
     assert f"mull_running{{{labels}}} 0.0" in text
     assert "python_info" in text
+
+
+def test_the_openapi_document_holds_together(live: Live) -> None:
+    document = live.http.get("/openapi.json").json()
+    body = document["paths"]["/v1/chat/completions"]["post"]["requestBody"]["content"]
+    assert {"model", "messages", "ttc"} <= body["application/json"]["schema"]["properties"].keys()
+    for reference in re.findall(r'"\$ref": ?"#/([^"]+)"', live.http.get("/openapi.json").text):
+        part = document
+        for key in reference.split("/"):
+            part = part[key]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -150,7 +151,8 @@ def test_the_shared_prefix_of_a_search_is_streamed_while_it_goes_on(start: Start
             lines = (line for line in response.iter_lines() if line.startswith("data: {"))
             next(lines)
             early = json.loads(next(lines).removeprefix("data: "))["choices"][0]["delta"]["content"]
-            assert not live.script.hold.is_set()
+            while live.script.hold.is_set():
+                time.sleep(0.005)
             live.script.hold.set()
             rest = [json.loads(line.removeprefix("data: "))["choices"][0]["delta"] for line in lines]
         assert early == "One"

@@ -17,10 +17,11 @@ from mull.types import Candidate, Chat, Finish, Prompt, Score, Task, VerifierKin
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}"
-    "{% if not (loop.last and continue_final_message | default(false)) %}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if not (loop.last and continue_final_message | default(false)) %}{{ eos_token }}{% endif %}"
+    "{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-WORDS = "What is 2 + 3 ? Add them . The answer is \\boxed{5} . Yes No step one two three so far".split()
+WORDS = "What is 2 + 3 ? Add them . The answer is \\boxed{5} . Yes No step one two three so far"
 SHAPE = {
     "hidden_size": 64,
     "intermediate_size": 128,
@@ -59,6 +60,7 @@ class Scripted:
         self.name = "scripted"
         self.kind: VerifierKind = kind
         self.seen: list[tuple[Task, list[Candidate]]] = []
+        self.asked = asyncio.Event()
         self.cancelled = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
@@ -66,6 +68,7 @@ class Scripted:
 
     async def score(self, task: Task, candidates: Sequence[Candidate]) -> list[Score]:
         self.seen.append((task, list(candidates)))
+        self.asked.set()
         try:
             await self.gate.wait()
         except asyncio.CancelledError:
@@ -121,7 +124,7 @@ def byte_level() -> Any:
         special_tokens=["<pad>", "<bos>", "<eos>", "<|user|>", "<|assistant|>", "<|system|>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
-    tokenizer.train_from_iterator([" ".join(WORDS)] * 4, trainer)
+    tokenizer.train_from_iterator([WORDS] * 4, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token="<bos>",
@@ -134,7 +137,7 @@ def byte_level() -> Any:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory, byte_level: Any) -> Path:
-    """A folder of models: `lm`, `other`, `orm`, `prm` (Llama), `shepherd` (Mistral), `qwen` (Qwen2 process reward)."""
+    """A folder of models: `lm`, `other`, `orm`, `prm` (Llama), `shepherd` (Mistral), `qwen` (Qwen2)."""
     import torch
     import transformers
 
@@ -146,7 +149,10 @@ def models(tmp_path_factory: pytest.TempPathFactory, byte_level: Any) -> Path:
         "other": (transformers.LlamaForCausalLM, transformers.LlamaConfig(**llama)),
         "orm": (transformers.LlamaForSequenceClassification, transformers.LlamaConfig(**llama, num_labels=1)),
         "prm": (transformers.LlamaForTokenClassification, transformers.LlamaConfig(**llama, num_labels=2)),
-        "shepherd": (transformers.MistralForCausalLM, transformers.MistralConfig(**llama, sliding_window=None)),
+        "shepherd": (
+            transformers.MistralForCausalLM,
+            transformers.MistralConfig(**llama, sliding_window=None),
+        ),
     }
     for seed, (name, (architecture, config)) in enumerate(made.items()):
         torch.manual_seed(seed)
@@ -200,7 +206,7 @@ def _qwen_tokenizer() -> Any:
     trainer = trainers.BpeTrainer(
         vocab_size=400, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
-    learner.train_from_iterator([" ".join(WORDS)] * 4, trainer)
+    learner.train_from_iterator([WORDS] * 4, trainer)
     learned = json.loads(learner.to_str())["model"]
     tokenizer = Qwen2Tokenizer(
         vocab=learned["vocab"],
@@ -214,5 +220,3 @@ def _qwen_tokenizer() -> Any:
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
     return tokenizer
-
-

@@ -23,12 +23,14 @@ class Recorder:
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
+        self.asked = asyncio.Event()
         self.cancelled = 0
         self.gate = asyncio.Event()
         self.gate.set()
 
     async def score(self, task: Task, candidates: Sequence[Candidate]) -> list[Score]:
         self.calls.append([c.text for c in candidates])
+        self.asked.set()
         try:
             await self.gate.wait()
         except asyncio.CancelledError:
@@ -44,8 +46,11 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_request_larger_than_a_batch_comes_back_whole_and_in_order(task: Make, candidate: Make) -> None:
-    verifier, sizes = Recorder(), []
+async def test_a_request_larger_than_a_batch_comes_back_whole_and_in_order(
+    task: Make, candidate: Make
+) -> None:
+    verifier = Recorder()
+    sizes: list[int] = []
     async with Batcher(verifier, size=4, wait=0, on_batch=sizes.append) as batcher:
         scores = await batcher.score(task(), [candidate(str(n)) for n in range(10)])
     assert [s.value for s in scores] == list(range(10))
@@ -104,8 +109,7 @@ async def test_cancelling_removes_what_waits_and_cancels_what_runs(task: Make, c
     verifier.gate.clear()
     async with Batcher(verifier, size=2, wait=0, parallel=1) as batcher:
         doomed = asyncio.create_task(batcher.score(task(), [candidate(str(n)) for n in range(6)]))
-        while not verifier.calls:
-            await asyncio.sleep(0.001)
+        await verifier.asked.wait()
         assert batcher.waiting == 4
         doomed.cancel()
         await settle()
@@ -120,8 +124,7 @@ async def test_closing_cancels_what_runs_and_fails_who_waits(task: Make, candida
     verifier.gate.clear()
     async with Batcher(verifier, wait=0) as batcher:
         doomed = asyncio.create_task(batcher.score(task(), [candidate("1")]))
-        while not verifier.calls:
-            await asyncio.sleep(0.001)
+        await verifier.asked.wait()
     with pytest.raises(VerifierUnavailable, match="stopping"):
         await doomed
     assert verifier.cancelled == 1

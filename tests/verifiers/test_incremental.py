@@ -57,7 +57,9 @@ def truth(each: Reading) -> tuple[int, ...]:
     return tuple(sums[mark] for mark in each.marks)
 
 
-async def run(incremental: Incremental[int], *answers: Sequence[int]) -> list[tuple[tuple[int, ...], int] | None]:
+async def run(
+    incremental: Incremental[int], *answers: Sequence[int]
+) -> list[tuple[tuple[int, ...], int] | None]:
     return await incremental.run([reading((1, 2, 3), answer) for answer in answers])
 
 

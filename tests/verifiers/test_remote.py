@@ -65,7 +65,9 @@ async def test_the_task_arrives_as_it_was_sent(
     remote: RemoteVerifier, workers: list[tuple[str, Any]], candidate: Make
 ) -> None:
     chat = Chat(
-        messages=({"role": "user", "content": "2 + 3?"},), tools=({"type": "function"},), template={"level": 2}
+        messages=({"role": "user", "content": "2 + 3?"},),
+        tools=({"type": "function"},),
+        template={"level": 2},
     )
     sent = Task(chat=chat, reference="5", answer="boxed")
     await remote.score(sent, [candidate("5", "length"), candidate("", None)])
@@ -153,8 +155,7 @@ async def test_cancelling_cancels_the_work_in_the_worker(
     _, verifier = workers[0]
     verifier.gate.clear()
     doomed = asyncio.create_task(ask(remote))
-    while not verifier.seen:
-        await asyncio.sleep(0.005)
+    await verifier.asked.wait()
     doomed.cancel()
     async with asyncio.timeout(10):
         await verifier.cancelled.wait()

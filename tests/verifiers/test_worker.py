@@ -125,7 +125,11 @@ async def test_other_addresses_answer_with_error_objects(
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [
-        (InvalidRequest("too long", param="messages", code="context_length_exceeded"), 400, "context_length_exceeded"),
+        (
+            InvalidRequest("too long", param="messages", code="context_length_exceeded"),
+            400,
+            "context_length_exceeded",
+        ),
         (VerifierUnavailable("verifier 'x' died", name="x"), 503, "verifier_unavailable"),
         (RuntimeError("secret"), 500, "internal_error"),
     ],
@@ -140,11 +144,12 @@ async def test_the_verifiers_errors(
     assert ("Retry-After" in answer.headers) == (status == 503)
 
 
-async def test_a_client_that_goes_away_has_its_work_cancelled(client: httpx.AsyncClient, verifier: Any) -> None:
+async def test_a_client_that_goes_away_has_its_work_cancelled(
+    client: httpx.AsyncClient, verifier: Any
+) -> None:
     verifier.gate.clear()
     request = asyncio.create_task(client.post("/v1/score", json=BODY))
-    while not verifier.seen:
-        await asyncio.sleep(0.005)
+    await verifier.asked.wait()
     request.cancel()
     async with asyncio.timeout(10):
         await verifier.cancelled.wait()
@@ -175,9 +180,17 @@ async def test_health_tells_what_it_is_and_whether_it_works(serving: Make, scrip
         if down:
             raise VerifierUnavailable("verifier 'scripted' died", name="scripted")
 
-    async with serving(create_app(scripted(), tokenizer="abc", check=check)) as url, httpx.AsyncClient() as client:
+    async with (
+        serving(create_app(scripted(), tokenizer="abc", check=check)) as url,
+        httpx.AsyncClient() as client,
+    ):
         answer = await client.get(url + "/health")
-        assert answer.json() == {"status": "ok", "verifier": "scripted", "kind": "process", "tokenizer": "abc"}
+        assert answer.json() == {
+            "status": "ok",
+            "verifier": "scripted",
+            "kind": "process",
+            "tokenizer": "abc",
+        }
         down = True
         answer = await client.get(url + "/health")
         assert (answer.status_code, answer.json()["error"]["message"]) == (503, "verifier 'scripted' died")
@@ -193,8 +206,7 @@ async def test_stopping_finishes_what_is_under_way_and_closes(serving: Make, scr
     async with httpx.AsyncClient(timeout=30) as client:
         async with serving(create_app(verifier, close=close)) as url:
             request = asyncio.create_task(client.post(url + "/v1/score", json=BODY))
-            while not verifier.seen:
-                await asyncio.sleep(0.005)
+            await verifier.asked.wait()
             asyncio.get_running_loop().call_later(0.2, verifier.gate.set)
         assert (await request).status_code == 200
     assert closed.is_set()

@@ -11,6 +11,9 @@ from mull.answers import calls, normal
 TAIL = 4000
 """How much of a long text's end is searched for a phrase, a letter or a number, in characters."""
 
+LONGEST_BOX = 20_000
+"""Longer boxes count as never closed, in characters."""
+
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _PHRASE = re.compile(r"\b(?:answer|result)\b[*_]*(?:[ \t]*(?:is|are)\b|[ \t]*[:=])", re.IGNORECASE)
@@ -46,7 +49,7 @@ def boxed(text: str) -> str | None:
     if start is None:
         return None
     depth = 1
-    for brace in _BRACE.finditer(text, start):
+    for brace in _BRACE.finditer(text, start, start + LONGEST_BOX):
         depth += {"{": 1, "}": -1}.get(brace.group(), 0)
         if depth == 0:
             return normal.trim(text[start : brace.start()]) or None

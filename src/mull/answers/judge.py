@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import json
 import os
 import signal
@@ -17,7 +16,7 @@ from mull.errors import Unavailable
 
 _SCRIPT = Path(__file__).with_name("worker.py")
 _IMPORT_SECONDS = 120.0
-_WALL = 10.0
+_WALL = 30.0
 """Wall-clock seconds for each second of processor time allowed: for workers that hang without working."""
 
 
@@ -33,6 +32,7 @@ class Judge:
     def __init__(self, *, workers: int, seconds: float, memory: int) -> None:
         self._workers = [_Worker(seconds, memory) for _ in range(workers)]
         self._idle: asyncio.LifoQueue[_Worker] = asyncio.LifoQueue()
+        self._asking: set[asyncio.Task[tuple[Any, float]]] = set()
         for worker in self._workers:
             self._idle.put_nowait(worker)
 
@@ -43,16 +43,24 @@ class Judge:
             Unavailable: a worker cannot be started (math-verify is not installed).
         """
         worker = await self._idle.get()
-        try:
-            return await worker.ask(verb, *answers)
-        finally:
-            self._idle.put_nowait(worker)
+        # Whoever asks may be cancelled: the worker is busy nevertheless until it has replied.
+        asking = asyncio.create_task(worker.ask(verb, *answers))
+        self._asking.add(asking)
+        asking.add_done_callback(lambda _: self._finish(worker, asking))
+        return await asyncio.shield(asking)
+
+    def _finish(self, worker: _Worker, asking: asyncio.Task[tuple[Any, float]]) -> None:
+        self._asking.discard(asking)
+        self._idle.put_nowait(worker)
+        if not asking.cancelled():
+            asking.exception()  # retrieved, should nobody wait for it any more
 
     async def close(self) -> None:
         """End all processes."""
         for worker in self._workers:
             worker.closed = True
             await worker.stop()
+        await asyncio.gather(*self._asking, return_exceptions=True)
 
 
 class _Worker:
@@ -61,17 +69,15 @@ class _Worker:
         self._arguments = (str(seconds), str(memory))
         self._process: Process | None = None
         self.closed = False
-        self._numbers = itertools.count()
 
     async def ask(self, verb: str, *answers: str) -> tuple[Any, float]:
         for _ in range(2):  # a worker killed from outside gets one successor
             if self.closed:
                 break
             process = self._process or await self._start()
-            number = next(self._numbers)
             try:
                 async with asyncio.timeout(_WALL * self._seconds):
-                    return await _exchange(process, number, [number, verb, *answers])
+                    return await _exchange(process, [verb, *answers])
             except TimeoutError:
                 await self.stop()
                 break
@@ -113,14 +119,12 @@ class _Worker:
             await process.wait()
 
 
-async def _exchange(process: Process, number: int, request: list[Any]) -> tuple[Any, float]:
+async def _exchange(process: Process, request: list[str]) -> tuple[Any, float]:
     assert process.stdin is not None
     process.stdin.write(json.dumps(request).encode() + b"\n")
     await process.stdin.drain()
-    while True:  # replies to requests that were given up come first
-        answered, result, seconds = await _receive(process)
-        if answered == number:
-            return result, seconds
+    result, seconds = await _receive(process)
+    return result, seconds
 
 
 async def _receive(process: Process) -> Any:

@@ -1,6 +1,6 @@
 """The process in which math-verify compares answers. Run as a script; it imports nothing of mull.
 
-Lines of JSON come in (`[id, "weigh", answer]` or `[id, "equal", a, b]`) and go out (`[id, result, seconds]`).
+Lines of JSON come in (`["weigh", answer]` or `["equal", a, b]`) and go out (`[result, seconds]`), one each.
 A supervisor keeps math-verify imported and forks the child that does the work: sympy cannot be interrupted
 (a power of powers is one call into C), so an overrunning child dies by its timer and is replaced in
 milliseconds instead of the seconds that the import takes.
@@ -54,7 +54,7 @@ def supervise(seconds: float, memory: int) -> None:
         if not reply:
             child.bury()
             child = None
-            reply = json.dumps([json.loads(line)[0], None, seconds]).encode() + b"\n"
+            reply = json.dumps([None, seconds]).encode() + b"\n"
         replies.write(reply)
         replies.flush()
 
@@ -95,7 +95,7 @@ class _Child:
 def _serve(requests: BinaryIO, replies: BinaryIO, seconds: float) -> None:
     signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process
     for line in requests:
-        number, verb, *answers = json.loads(line)
+        verb, *answers = json.loads(line)
         started = time.process_time()
         signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
@@ -103,7 +103,7 @@ def _serve(requests: BinaryIO, replies: BinaryIO, seconds: float) -> None:
         except Exception:  # whatever a parser or sympy raises on odd input: not comparable
             result = None
         signal.setitimer(signal.ITIMER_PROF, 0)
-        _reply(replies, [number, result, time.process_time() - started])
+        _reply(replies, [result, time.process_time() - started])
 
 
 def _reply(replies: BinaryIO, value: Any) -> None:

@@ -1,0 +1,195 @@
+"""One real server with the bundled models and a verifier worker, started once for all tests that need it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from urllib.request import urlopen
+
+import httpx
+import pytest
+from openai import AsyncOpenAI, OpenAI
+
+MODELS = Path(__file__).parents[2] / "models"
+START = 600
+"""Seconds that a server may take to start: a minute would do, but test machines are busy."""
+MULL = (sys.executable, "-c", "from mull.server.cli import main; main()")
+"""The `mull` command of this environment."""
+
+CONFIG = """
+heartbeat = 0.5
+
+[models.mull-tiny]
+path = "{models}/policy"
+
+[verifiers.orm]
+kind = "orm"
+model = "{models}/orm"
+
+[verifiers.prm]
+kind = "prm"
+model = "{models}/prm"
+
+[verifiers.worker]
+kind = "remote"
+urls = ["{worker}"]
+judges = "outcome"
+
+[defaults.verifiers]
+outcome = "orm"
+process = "prm"
+
+[presets.careful]
+strategy = "beam_search"
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """These tests are slow and real."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.integration)
+            item.add_marker(pytest.mark.timeout(2 * START))
+
+
+@dataclass
+class Process:
+    """A process started by a test, with all that it started itself."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    url: str
+
+    def kill(self) -> None:
+        """End it at once, with its children."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> int:
+        """Ask it to end and return its exit status."""
+        self.process.terminate()
+        try:
+            return self.process.wait(START)
+        finally:
+            if self.alive:
+                self.kill()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it or one of its children lives."""
+        self.process.poll()
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+
+@dataclass
+class Server(Process):
+    """The server under test."""
+
+    worker: Process
+
+    @cached_property
+    def http(self) -> httpx.Client:
+        """A connection without the SDK."""
+        return httpx.Client(base_url=self.url, timeout=START)
+
+    @cached_property
+    def client(self) -> OpenAI:
+        """The stock SDK."""
+        return OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=START)
+
+    def async_client(self) -> AsyncOpenAI:
+        """The stock SDK, asynchronous."""
+        return AsyncOpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=START)
+
+    def metric(self, name: str) -> float:
+        """One of vLLM's own metrics of the policy's engine."""
+        text = self.http.get("/metrics").text
+        found = re.search(rf'^{name}{{[^}}]*model_name="mull-tiny"[^}}]*}} (\S+)$', text, re.MULTILINE)
+        assert found is not None, f"{name} is missing"
+        return float(found[1])
+
+
+def wait_until(condition: Callable[[], bool], process: Process | None = None, seconds: float = START) -> None:
+    """Wait for a condition; fail when it does not come true, or when a process dies meanwhile."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if process is not None and process.process.poll() is not None:
+            pytest.fail(f"the process died:\n{process.log.read_text()[-5000:]}")
+        if time.monotonic() > deadline:
+            log = "" if process is None else process.log.read_text()[-5000:]
+            pytest.fail(f"it did not happen in time\n{log}")
+        time.sleep(0.05)
+
+
+def answers(url: str, path: str) -> bool:
+    """Whether a server answers 200."""
+    try:
+        with urlopen(url + path, timeout=START) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+@contextmanager
+def running(log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the `mull` command in a process group of its own."""
+    with log.open("wb") as output:
+        process = subprocess.Popen([*MULL, *arguments], stdout=output, stderr=output, start_new_session=True)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The server, ready, with its worker."""
+    missing = [name for name in ("policy", "orm", "prm") if not (MODELS / name / "config.json").is_file()]
+    if missing:
+        pytest.skip(f"THE BUNDLED MODELS ARE MISSING: {', '.join(missing)}; nothing real is being tested")
+    folder = tmp_path_factory.mktemp("server")
+    port, own = free_port(), free_port()
+    worker_url = f"http://127.0.0.1:{port}"
+    config = folder / "mull.toml"
+    config.write_text(CONFIG.format(models=MODELS, worker=worker_url))
+    worker_arguments = ("verifier", "--model", str(MODELS / "orm"), "--kind", "orm", "--port", str(port))
+    with running(folder / "worker.log", *worker_arguments) as worker_process:
+        worker = Process(worker_process, folder / "worker.log", worker_url)
+        wait_until(lambda: answers(worker.url, "/health"), worker)
+        arguments = ("serve", "--config", str(config), "--host", "127.0.0.1", "--port", str(own))
+        with running(folder / "server.log", *arguments) as process:
+            server = Server(process, folder / "server.log", f"http://127.0.0.1:{own}", worker)
+            wait_until(lambda: answers(server.url, "/health"), server)
+            wait_until(lambda: answers(server.url, "/ready"), server)
+            yield server
+            server.http.close()
+            server.client.close()
+            assert server.stop() == 0, server.log.read_text()[-5000:]
+            assert not server.alive, "the server left processes behind"
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    """Wait for a condition: `until(condition, process, seconds=...)`."""
+    return wait_until

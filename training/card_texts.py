@@ -1,0 +1,71 @@
+"""What the cards of the bundled models say whatever was measured."""
+
+from dataclasses import dataclass
+
+TASK = (
+    "The task is synthetic: grade-school word problems of 2 to 10 steps about who has how many, with numbers "
+    "up to 99 (`mull data problems`). Outside of it the model knows nothing."
+)
+SOLVER = "Llama, 4 layers of width 192 with 6 heads, tied embeddings, 1.9 M parameters, its own tokenizer"
+VERIFIER = "Llama, 6 layers of width 192 with 6 heads, 2.8 M parameters, the policy's tokenizer"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Fixed parts of one card."""
+
+    title: str
+    summary: str
+    architecture: str
+    commands: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+POLICY = Text(
+    title="mull-tiny: the bundled policy",
+    summary=(
+        "A language model of two million parameters, trained from scratch on a CPU, that solves word "
+        "problems step by step: one line a step, then `The answer is \\boxed{...}.` It is bundled so that "
+        "test-time compute can be tried and measured without a download, and is imperfect on purpose: training "
+        f"stops while it still errs often enough for search to have something to find. {TASK}"
+    ),
+    architecture=SOLVER,
+    commands=("mull train policy", "mull train evaluate --cards"),
+    notes=(
+        "One user turn is the question and a newline; the answer follows. System prompts and earlier turns "
+        "are rendered, but were rare in training.",
+        "Text outside of the task's vocabulary is encoded byte by byte, and answered with nonsense.",
+    ),
+)
+PRM = Text(
+    title="The bundled process reward model",
+    summary=(
+        "Scores each step of a solution: the probability of label 1 (`good`) at the newline that ends a step "
+        "is that of the step and all before it being correct. The last step, which has no newline, is scored "
+        f"at the last token. {TASK}"
+    ),
+    architecture=f"{VERIFIER}; LlamaForTokenClassification with the labels bad and good",
+    commands=("mull train solver", "mull train prm", "mull train evaluate --cards"),
+    notes=(
+        "A step is correct when it computes, from values already known, a quantity not computed before, and "
+        "is right. True steps that the answer does not need count as correct, repeated ones do not.",
+        "Labels are exact, by a checker that knows the graph behind the problem, and given at every token.",
+        "It was trained on solutions of the bundled policy and on corrupted ones, of no other policy.",
+    ),
+)
+ORM = Text(
+    title="The bundled outcome reward model",
+    summary=(
+        "Scores a finished solution: the sigmoid of its one output, read at the end-of-sequence token or, "
+        "where that is left out, at the last token of the answer, is the probability that the answer is "
+        f"right. {TASK}"
+    ),
+    architecture=f"{VERIFIER}; LlamaForSequenceClassification with one label",
+    commands=("mull train orm", "mull train evaluate --cards"),
+    notes=(
+        "It starts from the process reward model and is tuned on outcomes; a wrong path to the right answer "
+        "is right.",
+        "It was trained on solutions of the bundled policy, of no other one.",
+    ),
+)
+TEXTS = {"policy": POLICY, "prm": PRM, "orm": ORM}
