@@ -15,7 +15,7 @@ CALLERS_FAULT = (400, 413, 422)
 """Statuses that blame the request. Others (no access, no such model, too busy) are between the servers."""
 
 KEEP_ALIVE = 3.0
-"""Seconds that an idle connection is kept: less than uvicorn's 5, so that it is not found closed when used."""
+"""Seconds that an idle connection is kept: fewer than the 5 after which uvicorn closes it."""
 
 MOST_BYTES = 2**26
 """Of one JSON object; whoever sends more does not mean to end."""

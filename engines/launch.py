@@ -34,6 +34,13 @@ CPU_OPTIONS: Mapping[str, Any] = {
 }
 """For small models on few cores: ready without compiling, and a cache that short steps hit."""
 
+CPU_RUNNER_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    # vLLM 0.32 rewinds the random generator of a seeded request whose prompt is computed in parts, which
+    # generators on a CPU cannot do: the engine would die.
+    "generate": {"enable_chunked_prefill": False},
+    "pooling": {},
+}
+
 ENVIRONMENT: Mapping[str, str] = {"VLLM_LOGGING_LEVEL": "WARNING"}
 """Unless the user says otherwise."""
 
@@ -115,7 +122,7 @@ def _start(spec: EngineSpec, engines: dict[str, AsyncLLM]) -> None:
         "served_model_name": spec.name,
         "use_tqdm_on_load": False,
         "runner": spec.runner,
-        **(CPU_OPTIONS if cpu else {}),
+        **({**CPU_OPTIONS, **CPU_RUNNER_OPTIONS[spec.runner]} if cpu else {}),
         **spec.options,
     }
     collecting = gc.isenabled()

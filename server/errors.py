@@ -51,7 +51,7 @@ def invalid(
     param = prefix + path(loc)
     if first["loc"][-1:] == ("[key]",):
         loc, here = _walk(schema, first["loc"][:-2])
-        param, allowed = prefix + path(loc), describe(here.get("propertyNames", {}))
+        param, allowed = prefix + path(loc), describe({"type": "string", **here.get("propertyNames", {})})
         message, code = f"a key of {param} must be {allowed}, not {_short(first['input'])}", "invalid_value"
     elif kind == "extra_forbidden":
         parent, here = _walk(schema, first["loc"][:-1])

@@ -17,10 +17,7 @@ def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT. The port is bound at once; `/ready` tells when the models are up.
 
     Returns:
-        The exit status: 1 when a model could not be started.
-
-    Raises:
-        SystemExit: the port is taken.
+        The exit status: 1 when the port is taken or something could not be started.
     """
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
@@ -47,7 +44,10 @@ def serve(settings: Settings) -> int:
     )
     server = uvicorn.Server(config)
     # Before anything is loaded: a port that is taken is known at once.
-    socket = config.bind_socket()
+    try:
+        socket = config.bind_socket()
+    except SystemExit:  # uvicorn has logged why
+        return 1
     host, port = socket.getsockname()[:2]
     # uvicorn raises the signal that stopped it once more; by then everything has been shut down.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -26,7 +26,7 @@ POLICY = Text(
     summary=(
         "A language model of two million parameters, trained from scratch on a CPU, that solves word "
         "problems step by step: one line a step, then `The answer is \\boxed{...}.` It is bundled so that "
-        "test-time compute can be tried and measured without a download, and is imperfect on purpose: training "
+        "test-time compute can be tried and measured without a download. Imperfect on purpose: training "
         f"stops while it still errs often enough for search to have something to find. {TASK}"
     ),
     architecture=SOLVER,

@@ -67,8 +67,8 @@ def policy(
     out: Annotated[Path, typer.Option(help="Folder of the model.")] = Path("models/policy"),
     run: Run = Path("runs/policy"),
     seed: Seed = 1,
-    tokens: Tokens = 8_000_000,
-    decay: Decay = 2_000_000,
+    tokens: Tokens = 9_000_000,
+    decay: Decay = 0,
     resume: Resume = True,
 ) -> None:
     """Train the policy: a small solver that is often, not always, right."""
@@ -79,17 +79,12 @@ def policy(
 
 
 @train_app.command()
-def solver(
-    run: Run = Path("runs/solver"),
-    seed: Seed = 2,
-    tokens: Tokens = 10_000_000,
-    resume: Resume = True,
-) -> None:
-    """Train the larger solver that the verifiers grow from; it is left in the checkpoints."""
-    from mull.training.policy import SOLVER_SIZE, train_solver
+def solver(run: Run = Path("runs/policy"), seed: Seed = 1, tokens: Tokens = 10_600_000) -> None:
+    """Continue the policy's run to the stronger solver that the verifiers grow from."""
+    from mull.training.policy import train_solver
 
     with _progress("solver", tokens) as report:
-        train_solver(SOLVER_SIZE, run, seed=seed, tokens=tokens, decay=0, resume=resume, report=report)
+        train_solver(run, seed=seed, tokens=tokens, resume=True, report=report)
 
 
 @train_app.command()
@@ -98,11 +93,11 @@ def prm(
     run: Run = Path("runs/prm"),
     policy: Policy = Path("models/policy"),
     solver: Annotated[Path, typer.Option(exists=True, help="Checkpoint of the solver.")] = Path(
-        "runs/solver/last.pt"
+        "runs/policy/last.pt"
     ),
     seed: Seed = 3,
-    tokens: Tokens = 8_000_000,
-    decay: Decay = 4_000_000,
+    tokens: Tokens = 8_400_000,
+    decay: Decay = 3_300_000,
     resume: Resume = True,
 ) -> None:
     """Train the process reward model, which scores each step."""
@@ -131,7 +126,7 @@ def orm(
         "models/prm"
     ),
     seed: Seed = 4,
-    tokens: Tokens = 1_500_000,
+    tokens: Tokens = 500_000,
     resume: Resume = True,
 ) -> None:
     """Train the outcome reward model, which scores a finished solution."""

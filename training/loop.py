@@ -40,8 +40,8 @@ class Schedule:
     total: int
     decay: int
     warmup: int = 150_000
-    matrix_rate: float = 2e-3
-    other_rate: float = 1.5e-3
+    matrix_rate: float = 1.2e-3
+    other_rate: float = 1e-3
 
     def factor(self, tokens: int) -> float:
         """Multiplier of the learning rates after `tokens` tokens."""
@@ -154,7 +154,7 @@ def _average_gradients(model: Llama, world: int) -> None:
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     flat = torch.cat([g.flatten() for g in gradients])
     dist.all_reduce(flat)
-    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+    for gradient, mean in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
         gradient.copy_(mean.view_as(gradient) / world)
 
 

@@ -6,11 +6,11 @@ import torch
 
 from mull.training.loop import Report, Schedule, train
 from mull.training.model import Llama, load, save
-from mull.training.policy import set_up
+from mull.training.policy import is_first_worker, set_up
 from mull.training.prm import SAMPLE_SEED, SAMPLED_PROBLEMS, solutions_of
 from mull.training.verifier import outcome_loss, verifier_pool
 
-TOKENS = 1_500_000
+TOKENS = 500_000
 
 
 def from_prm(prm: Llama) -> Llama:
@@ -49,5 +49,6 @@ def train_orm(
         resume=resume,
         report=report,
     )
-    save(model, out, "sequence")
+    if is_first_worker():
+        save(model, out, "sequence")
     return model

@@ -6,19 +6,18 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from mull.training import tokenizer
 from mull.training.loop import Report, Schedule, train
 from mull.training.model import Llama, Size, save
 from mull.training.pretrain import head_start, lm_loss, lm_pool
 
 VOCAB = 784
 """Entries of the tokenizer, rounded up to a multiple of 16."""
-POLICY_SIZE = Size(width=192, layers=4, heads=6, feed_forward=512, vocab=VOCAB)
-SOLVER_SIZE = Size(width=256, layers=4, heads=4, feed_forward=640, vocab=VOCAB)
-"""The larger solver that the verifiers grow from."""
+SOLVER_SIZE = Size(width=192, layers=4, heads=6, feed_forward=512, vocab=VOCAB)
 TEMPERATURE = 0.8
 POLICY_TOKENS = 9_000_000
-POLICY_DECAY = 2_500_000
+"""Where the run is a policy: often, not always, right."""
+SOLVER_TOKENS = 10_600_000
+"""Where the same run, continued, becomes the trunk of the verifiers."""
 
 
 def set_up() -> None:
@@ -28,34 +27,28 @@ def set_up() -> None:
         dist.init_process_group("gloo")
 
 
-def train_solver(
-    size: Size,
-    folder: Path,
-    *,
-    seed: int,
-    tokens: int,
-    decay: int,
-    resume: bool,
-    report: Report,
-    until: int | None = None,
-) -> Llama:
-    """Train a solver from scratch on fresh problems of the stream `seed`.
+def is_first_worker() -> bool:
+    """Whether this process writes the files."""
+    return not dist.is_initialized() or dist.get_rank() == 0
 
-    A run with `decay=0` stays at the full rate, to be decayed later by what is trained from it.
+
+def train_solver(run: Path, *, seed: int, tokens: int, resume: bool, report: Report, decay: int = 0) -> Llama:
+    """Train a solver on fresh problems of the stream `seed`, or go on from the last checkpoint in `run`.
+
+    Without `decay` the learning rate stays, so that the run can be continued with more `tokens`.
     """
     set_up()
     torch.manual_seed(seed)
-    model = Llama(size)
+    model = Llama(SOLVER_SIZE)
     head_start(model, seed)
     return train(
         model,
         pools=lambda pool, seen: lm_pool(seed, pool, seen),
         loss_of=lm_loss,
         schedule=Schedule(total=tokens, decay=decay),
-        folder=folder,
+        folder=run,
         resume=resume,
         report=report,
-        until=until,
     )
 
 
@@ -63,9 +56,7 @@ def train_policy(
     out: Path, run: Path, *, seed: int, tokens: int, decay: int, resume: bool, report: Report
 ) -> Llama:
     """Train the policy and write it to `out`; checkpoints go to `run`."""
-    model = train_solver(
-        POLICY_SIZE, run, seed=seed, tokens=tokens, decay=decay, resume=resume, report=report
-    )
-    save(model, out, "lm", TEMPERATURE)
-    assert tokenizer.build().get_vocab_size() <= VOCAB
+    model = train_solver(run, seed=seed, tokens=tokens, decay=decay, resume=resume, report=report)
+    if is_first_worker():
+        save(model, out, "lm", TEMPERATURE)
     return model

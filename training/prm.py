@@ -6,7 +6,7 @@ import torch
 
 from mull.training.loop import Report, Schedule, train
 from mull.training.model import Llama, deepen, from_state, load, save
-from mull.training.policy import TEMPERATURE, set_up
+from mull.training.policy import TEMPERATURE, is_first_worker, set_up
 from mull.training.verifier import (
     POLICY_SHARE,
     SYNTHETIC_TOKENS,
@@ -18,10 +18,10 @@ from mull.training.verifier import (
 EXTRA_LAYERS = 2
 SAMPLE_SEED = 500_001
 """Stream of the problems whose solutions by the policy are learned from."""
-SAMPLED_PROBLEMS = 5_000
-SAMPLES_EACH = 4
-TOKENS = 8_000_000
-DECAY = 4_000_000
+SAMPLED_PROBLEMS = 3_600
+SAMPLES_EACH = 3
+TOKENS = 8_400_000
+DECAY = 3_300_000
 
 
 def solutions_of(policy: Path, run: Path, problems: int = SAMPLED_PROBLEMS) -> list[list[list[int]]]:
@@ -64,10 +64,11 @@ def train_prm(
             seed, pool, solutions, SAMPLE_SEED, share=POLICY_SHARE if seen >= SYNTHETIC_TOKENS else 0.0
         ),
         loss_of=process_loss,
-        schedule=Schedule(total=tokens, decay=decay, matrix_rate=2e-3, other_rate=1e-3),
+        schedule=Schedule(total=tokens, decay=decay, matrix_rate=1.2e-3, other_rate=8e-4),
         folder=run,
         resume=resume,
         report=report,
     )
-    save(model, out, "token")
+    if is_first_worker():
+        save(model, out, "token")
     return model

@@ -66,8 +66,8 @@ def write_cards(report: Report, models: Path) -> None:
     """A README.md in each model's folder, from the figures and from its `training.json`."""
     measured = (
         f"On {report.problems} problems of a stream that no training saw (`mull data problems "
-        f"--seed {evaluate.EVALUATION_SEED}`), {report.samples} samples each at temperature {TEMPERATURE}; the first "
-        f"{N} of them are voted on, chosen from and judged. Intervals are bootstraps over problems."
+        f"--seed {evaluate.EVALUATION_SEED}`), {report.samples} samples each, temperature {TEMPERATURE}; the "
+        f"first {N} of them are voted on, chosen from and judged. Intervals are bootstraps over problems."
     )
     steps = ", ".join(f"{k}: {v:.2f}" for k, v in report.by_steps.items())
     figures = {"policy": report.policy, "prm": report.prm, "orm": report.orm}

@@ -19,7 +19,7 @@ from mull.training.solver import solve
 
 POOL_TOKENS = 48_000
 BATCH_TOKENS = 1_500
-SYNTHETIC_TOKENS = 2_500_000
+SYNTHETIC_TOKENS = 400_000
 """Tokens at the start for which all solutions are synthetic."""
 POLICY_SHARE = 0.6
 """Share of the policy's solutions after that."""

@@ -14,6 +14,7 @@ from mull.errors import InvalidRequest, VerifierUnavailable
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
 
+_ATTEMPTS = 3
 _serial = itertools.count()
 
 
@@ -81,11 +82,17 @@ class Engine:
             ids: The prompt.
             fresh: Compute all of them.
         """
-        output = await self._encode(
-            ids, task="token_classify", use_activation=False, skip_reading_prefix_cache=fresh
-        )
-        rows = output.outputs.data
-        return Tail(len(ids) - len(rows), rows, len(ids) - output.num_cached_tokens)
+        computed = 0
+        for _ in range(_ATTEMPTS):
+            output = await self._encode(
+                ids, task="token_classify", use_activation=False, skip_reading_prefix_cache=fresh
+            )
+            rows, missing = output.outputs.data, len(ids) - output.num_cached_tokens
+            computed += missing
+            # A request preempted half-way comes back with rows of both of its runs.
+            if len(rows) == missing:
+                return Tail(output.num_cached_tokens, rows, computed)
+        raise self._unavailable("the engine preempts every request: it is short of cache memory")
 
     async def logprobs(self, ids: Sequence[int], *, fresh: bool = False) -> Tail:
         """Log-probabilities of the prompt's tokens, for those whose predecessor is not in the cache."""

@@ -14,18 +14,21 @@ from mull.verifiers.incremental import Incremental
 from mull.verifiers.reading import Passage, Reader, sampled_ids
 from mull.verifiers.steps import split
 
-Reduce = Literal["mean", "sum"]
+Reduce = Literal["mean", "sum", "min"]
 
 
 @dataclass(frozen=True, slots=True)
 class StepLikelihood:
-    """Log-probability of a step's tokens (natural logarithm), and their number."""
+    """Log-probability of a step's tokens (natural logarithm), of the least likely one, and their number."""
 
     total: float
+    least: float
     tokens: int
 
     def reduce(self, how: Reduce) -> float:
-        """Total, or mean a token."""
+        """Total, mean a token, or that of the least likely token."""
+        if how == "min":
+            return self.least
         return self.total if how == "sum" else self.total / max(1, self.tokens)
 
 
@@ -52,7 +55,8 @@ class LikelihoodModel:
 class LikelihoodVerifier:
     """Scores a step by its log-likelihood, or by its log-ratio to a reference model.
 
-    With L the log-likelihood of a step (its delimiter included), summed or averaged over its tokens:
+    With L the log-likelihood of a step (its delimiter included), summed or averaged over its tokens, or that
+    of its least likely token (one slip shows most clearly there):
 
     - alone: `exp(min(0, (L + bias) / temperature))`, for "mean" the geometric mean of the token
       probabilities;
@@ -66,7 +70,7 @@ class LikelihoodVerifier:
         name: The verifier's name.
         model: The model that finds steps likely or not.
         reference: The model whose view is divided out.
-        reduce: Sum or mean over a step's tokens.
+        reduce: Sum or mean over a step's tokens, or their minimum.
         temperature: Divides the (biased) log-likelihood or ratio.
         bias: Added before that, in nats.
         delimiter: Where steps end in an answer.
@@ -130,4 +134,5 @@ class LikelihoodVerifier:
 def _measure(tail: Tail, first: int, last: int) -> StepLikelihood | None:
     if first < tail.first:
         return None
-    return StepLikelihood(math.fsum(tail[token] for token in range(first, last + 1)), last + 1 - first)
+    values = [tail[token] for token in range(first, last + 1)]
+    return StepLikelihood(math.fsum(values), min(values), len(values))

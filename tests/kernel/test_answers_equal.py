@@ -361,6 +361,27 @@ async def test_closing_ends_a_comparison_under_way() -> None:
 
 
 @pytest.mark.asyncio(loop_scope="module")
+async def test_closing_while_a_worker_starts_ends_it() -> None:
+    answers = Answers(workers=1)
+    asking = asyncio.create_task(answers.equal(r"\sqrt{8}", r"2\sqrt{2}"))
+    [worker] = answers._judge._workers
+    while worker._process is None:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    process = worker._process
+    await answers.close()
+    await asyncio.gather(asking, return_exceptions=True)
+    assert process.returncode is not None
+    assert worker._process is None
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_no_time_is_no_algebra(answers: Answers) -> None:
+    given = [r"\sqrt{50}", r"5\sqrt{2}", "1/2", "0.5", r"\sqrt{50}"]
+    assert await answers.group(given, seconds=0) == [0, 1, 2, 2, 0]
+    assert await answers.group(given, seconds=60) == [0, 0, 1, 1, 0]
+
+
+@pytest.mark.asyncio(loop_scope="module")
 async def test_a_worker_that_cannot_start_is_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -61,7 +61,7 @@ def write(folder: Path, text: str) -> Path:
 def test_without_a_file_the_bundled_models_are_served() -> None:
     settings = load()
     assert list(settings.models) == ["mull-tiny"]
-    assert list(settings.verifiers) == ["orm", "prm"]
+    assert list(settings.verifiers) == ["solver"]
     assert settings.defaults.strategy == "single"
     assert settings.port == 8000
 

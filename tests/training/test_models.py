@@ -127,7 +127,7 @@ def test_related_tokens_start_as_neighbours(tiny: Llama) -> None:
 
     def likeness(a: str, b: str) -> float:
         first, second = tiny.embed_tokens.weight[table[a]], tiny.embed_tokens.weight[table[b]]
-        return torch.cosine_similarity(first, second, dim=0).item()
+        return float(torch.cosine_similarity(first, second, dim=0))
 
     assert likeness("Ada", " Ada") > 0.7 > likeness("Ada", " Ben")
     assert likeness("7", " 7") > 0.7
@@ -141,7 +141,7 @@ def test_verifiers_learn_from_labelled_pools(
     batch = verifier.verifier_pool(1, 0, solutions, 5, share=0.5)[0]
     model = deepen(tiny, 1, labels=2 if loss is verifier.process_loss else 1)
     before = loss(model, batch)
-    before.backward()
+    before.backward()  # type: ignore[no-untyped-call]
     for weight in model.parameters():
         if weight.grad is not None:
             weight.data -= 0.05 * weight.grad

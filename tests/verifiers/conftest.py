@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -14,6 +15,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from mull.types import Candidate, Chat, Finish, Prompt, Score, Task, VerifierKind
+
+# Read when torch is imported: vLLM would compile C++ at the first request for log-probabilities.
+os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}"

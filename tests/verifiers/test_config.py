@@ -11,6 +11,7 @@ import pytest_asyncio
 from mull.answers import Answers
 from mull.errors import InvalidRequest, NotFound, VerifierUnavailable
 from mull.verifiers.config import build, engine_specs, parse
+from mull.verifiers.registry import PLUGINS
 
 Make = Callable[..., Any]
 
@@ -134,6 +135,16 @@ async def test_check_names_the_verifier_that_is_down(
             await made.check()
         assert caught.value.name == "down"
         await made.close()
+
+
+async def test_verifiers_of_other_packages(
+    monkeypatch: pytest.MonkeyPatch, task: Make, candidate: Make
+) -> None:
+    monkeypatch.setitem(PLUGINS._builtin, "theirs", "mull.verifiers.rules:RegexVerifier")
+    made = await build(configs(mine={"kind": "plugin", "use": "theirs", "options": {"pattern": "5"}}))
+    assert made["mine"].name == "mine"
+    assert (await made["mine"].score(task(), [candidate("5")]))[0].value == 1
+    await made.close()
 
 
 async def test_an_unknown_plugin_is_not_found() -> None:

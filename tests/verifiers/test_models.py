@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import os
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
@@ -79,7 +78,6 @@ async def verifiers(models: Path) -> AsyncIterator[Verifiers]:
             key: str(models / settings[key]) for key in ("model", "reference") if key in settings
         }
         configs[name] = parse({**settings, **places})
-    os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = await build(configs, policies=[str(models / "lm")])
@@ -334,7 +332,7 @@ async def test_a_dead_engine_is_an_unavailable_verifier(models: Path, task: Make
     await made.close()
 
 
-def test_the_qwen_model_is_saved_with_its_own_tokenizer(models: Path) -> None:
+async def test_the_qwen_model_is_saved_with_its_own_tokenizer(models: Path) -> None:
     from transformers import AutoTokenizer
 
     assert json.loads((models / "qwen" / "config.json").read_text())["model_type"] == "qwen2"

@@ -105,7 +105,7 @@ class Answers:
             )
             if reading.maths and not bare:
                 costly[reading.text] = reading
-        if costly:
+        if costly and seconds != 0:
             bare_ones = {
                 r.value: r for r in readings if r is not None and r.value is not None and r.unit is None
             }

@@ -61,6 +61,8 @@ class Judge:
             worker.closed = True
             await worker.stop()
         await asyncio.gather(*self._asking, return_exceptions=True)
+        for worker in self._workers:  # those that were just starting
+            await worker.stop()
 
 
 class _Worker:
@@ -100,7 +102,7 @@ class _Worker:
         self._process = process
         try:
             async with asyncio.timeout(_IMPORT_SECONDS):
-                if await _receive(process) == "ready":
+                if await _receive(process) == "ready" and not self.closed:
                     return process
         except (EOFError, TimeoutError):
             pass

@@ -25,6 +25,7 @@ class Trial:
         generator: By default one that follows the world.
         verifier: By default a slightly noisy process verifier of the world.
         limits: The budget.
+        answers: By default one of its own, which is never closed: give one if answers need algebra.
         commits: Whether the caller wants committed text while the search goes on.
     """
 
@@ -37,6 +38,7 @@ class Trial:
         generator: ScriptedGenerator | None = None,
         verifier: Verifier | None = None,
         limits: Limits | None = None,
+        answers: Answers | None = None,
         commits: bool = False,
     ) -> None:
         self.strategy = strategy
@@ -49,7 +51,7 @@ class Trial:
         self.run = Run(
             task=self.task,
             generator=self.generator,
-            answers=Answers(),
+            answers=answers or Answers(),
             verifier=self.verifier,
             budget=Budget(limits),
             commit=self.chunks.append if commits else None,
