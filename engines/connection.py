@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
@@ -120,7 +121,14 @@ class Connection:
     async def _request(
         self, method: str, path: str, body: Mapping[str, Any] | None
     ) -> aiohttp.ClientResponse:
-        return await self._session.request(method, self._root + path, json=body, allow_redirects=False)
+        return await self._session.request(
+            method,
+            self._root + path,
+            # A file is sent in parts, so that a large one does not hold up the event loop.
+            data=None if body is None else io.BytesIO(json.dumps(body).encode()),
+            headers={"Content-Type": "application/json"},
+            allow_redirects=False,
+        )
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         parts, size = [], 0

@@ -37,6 +37,7 @@ def _become_engine() -> None:
     parent = getattr(_this_thread, "parent", None)
     if parent is None:
         return
+    _this_thread.parent = None
     os.setpgid(0, 0)
     _drop_connections()
     threading.Thread(target=_end_with, args=(parent,), name="parent-watch", daemon=True).start()

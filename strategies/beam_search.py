@@ -50,7 +50,9 @@ class BeamSearch(StrategyModel):
             if not grown:
                 break
             judged = await run.score(grown, self.aggregate)
-            scores |= {c.node: s.reduce(self.aggregate) for c, s in zip(grown, judged, strict=True) if s.known}
+            scores |= {
+                c.node: s.reduce(self.aggregate) for c, s in zip(grown, judged, strict=True) if s.known
+            }
             ended += [c for c in grown if c.finish != "step"]
             live = self._survivors([*ended, *(c for c in grown if c.finish == "step")], scores, run)
             run.commit_prefix([c.text for c in (*live, *ended)])

@@ -118,6 +118,19 @@ def prm(
 
 
 @train_app.command()
+def likelihood(
+    prm: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder of the PRM.")] = Path(
+        "models/prm"
+    ),
+    out: Annotated[Path, typer.Option(help="Folder of the model.")] = Path("models/solver"),
+) -> None:
+    """Write the PRM's language model, the solver whose likelihood is the default verifier."""
+    from mull.training.likelihood import export_solver
+
+    export_solver(prm, out)
+
+
+@train_app.command()
 def orm(
     out: Annotated[Path, typer.Option(help="Folder of the model.")] = Path("models/orm"),
     run: Run = Path("runs/orm"),

@@ -13,7 +13,8 @@ from mull.training.pretrain import head_start, lm_loss, lm_pool
 VOCAB = 784
 """Entries of the tokenizer, rounded up to a multiple of 16."""
 SOLVER_SIZE = Size(width=192, layers=4, heads=6, feed_forward=512, vocab=VOCAB)
-TEMPERATURE = 0.8
+TEMPERATURE = 1.0
+"""Recommended for sampling: errors are more varied than at lower ones, so that votes gain more."""
 POLICY_TOKENS = 9_000_000
 """Where the run is a policy: often, not always, right."""
 SOLVER_TOKENS = 10_600_000

@@ -6,7 +6,7 @@ import torch
 
 from mull.training.loop import Report, Schedule, train
 from mull.training.model import Llama, deepen, from_state, load, save
-from mull.training.policy import TEMPERATURE, is_first_worker, set_up
+from mull.training.policy import is_first_worker, set_up
 from mull.training.verifier import (
     POLICY_SHARE,
     SYNTHETIC_TOKENS,
@@ -20,6 +20,7 @@ SAMPLE_SEED = 500_001
 """Stream of the problems whose solutions by the policy are learned from."""
 SAMPLED_PROBLEMS = 3_600
 SAMPLES_EACH = 3
+SAMPLE_TEMPERATURE = 0.8
 TOKENS = 8_400_000
 DECAY = 3_300_000
 
@@ -32,7 +33,7 @@ def solutions_of(policy: Path, run: Path, problems: int = SAMPLED_PROBLEMS) -> l
         seed=SAMPLE_SEED,
         problems=problems,
         each=SAMPLES_EACH,
-        temperature=TEMPERATURE,
+        temperature=SAMPLE_TEMPERATURE,
     )
 
 

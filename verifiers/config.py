@@ -1,202 +1,76 @@
-"""Verifiers as configuration, and the building of all that a server names."""
+"""From configuration to running verifiers."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from mull.answers import Answers
 from mull.engines.launch import EngineSpec, launch, stop
 from mull.errors import InvalidRequest, one_of
 from mull.protocols import Verifier
-from mull.types import Aggregation, VerifierKind
-from mull.verifiers.composite import CompositeVerifier, How
-from mull.verifiers.concurrency import together
+from mull.verifiers.composite import CompositeVerifier
 from mull.verifiers.engine import Engine
-from mull.verifiers.formats import ProcessFormat, TokenClassification, TokenLogprobs
-from mull.verifiers.likelihood import LikelihoodModel, LikelihoodVerifier, Reduce
+from mull.verifiers.formats import TokenLogprobs
+from mull.verifiers.kinds import (
+    CompositeConfig,
+    FormatConfig,
+    GenerativeConfig,
+    JsonSchemaConfig,
+    LikelihoodConfig,
+    OrmConfig,
+    PluginConfig,
+    PrmConfig,
+    ReferenceConfig,
+    RegexConfig,
+    RemoteConfig,
+    Stepwise,
+    VerifierConfig,
+    parse,
+)
+from mull.verifiers.likelihood import LikelihoodModel, LikelihoodVerifier
 from mull.verifiers.orm import OutcomeVerifier
 from mull.verifiers.prm import ProcessVerifier
 from mull.verifiers.reading import Reader, fingerprint
 from mull.verifiers.registry import PLUGINS
 from mull.verifiers.remote import RemoteVerifier
 from mull.verifiers.rules import FormatVerifier, JsonSchemaVerifier, ReferenceVerifier, RegexVerifier
-from mull.verifiers.verdicts import GENRM_PROMPT, GenerativeVerifier, TokenLogprobsVerifier
+from mull.verifiers.verdicts import GenerativeVerifier, TokenLogprobsVerifier
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
 
-Runner = Literal["generate", "pooling"]
+__all__ = ["VerifierConfig", "Verifiers", "build", "engine_specs", "parse"]
 
 
-class _Config(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+@dataclass(frozen=True)
+class _Need:
+    """A model that a verifier runs on, and what it must be able to do."""
 
+    model: str
+    task: Literal["generate", "classify", "token_classify"]
+    options: Mapping[str, Any]
 
-class _Model(_Config):
-    """Settings of every verifier that is a model."""
-
-    model: str = Field(min_length=1)
-    """Folder or Hugging Face name, or the name of an engine that runs already."""
-    options: dict[str, Any] = {}
-    """Arguments of vLLM's `AsyncEngineArgs`."""
-
-
-class _Stepwise(_Model):
-    """Settings of every model that judges steps."""
-
-    delimiter: str = Field("\n", min_length=1)
-    aggregation: Aggregation = "min"
-    memory: int = Field(1 << 16, ge=1)
-    """Step scores remembered."""
-
-
-class OrmConfig(_Model):
-    """An outcome reward model: see `OutcomeVerifier`."""
-
-    kind: Literal["orm"]
-    template: str | None = None
-    temperature: float = Field(1.0, gt=0)
-    bias: float = 0.0
-
-
-class PrmConfig(_Stepwise):
-    """A process reward model in one of the published formats: see `mull.verifiers.formats`."""
-
-    kind: Literal["prm"]
-    format: ProcessFormat = TokenClassification()
-
-
-class LikelihoodConfig(_Stepwise):
-    """A language model's (relative) log-likelihood: see `LikelihoodVerifier`."""
-
-    kind: Literal["likelihood"]
-    reference: str | None = None
-    template: str | None = None
-    reduce: Reduce = "mean"
-    temperature: float = Field(1.0, gt=0)
-    bias: float = 0.0
-
-
-class GenerativeConfig(_Stepwise):
-    """A language model asked for a verdict: see `GenerativeVerifier`."""
-
-    kind: Literal["generative"]
-    prompt: str = GENRM_PROMPT
-    lead: str = ""
-    good: str | int = "Yes"
-    bad: str | int = "No"
-    each: Literal["step", "answer"] = "answer"
-
-
-class FormatConfig(_Config):
-    """Whether there is a final answer: see `FormatVerifier`."""
-
-    kind: Literal["format"]
-    form: Literal["boxed", "number", "choice", "json", "tool_call", "auto"] = "boxed"
-
-
-class RegexConfig(_Config):
-    """A regular expression: see `RegexVerifier`."""
-
-    kind: Literal["regex"]
-    pattern: str
-    full: bool = False
-
-
-class JsonSchemaConfig(_Config):
-    """A JSON Schema: see `JsonSchemaVerifier`."""
-
-    model_config = ConfigDict(serialize_by_alias=True, validate_by_name=True)
-
-    kind: Literal["json_schema"]
-    json_schema: dict[str, Any] = Field(alias="schema")
-
-
-class ReferenceConfig(_Config):
-    """Equality to the task's reference answer: see `ReferenceVerifier`."""
-
-    kind: Literal["reference"]
-
-
-class CompositeConfig(_Config):
-    """Other verifiers, by name, as one: see `CompositeVerifier`."""
-
-    kind: Literal["composite"]
-    of: tuple[str, ...] = Field(min_length=1)
-    how: How = "product"
-    weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
-
-    @model_validator(mode="after")
-    def _weights_fit(self) -> CompositeConfig:
-        if self.weights is not None and (len(self.weights) != len(self.of) or not any(self.weights)):
-            raise ValueError("`weights` has one number for each of `of`, not all 0")
-        return self
-
-
-class RemoteConfig(_Config):
-    """Workers started by `mull verifier`: see `RemoteVerifier`."""
-
-    kind: Literal["remote"]
-    urls: tuple[Annotated[str, Field(pattern=r"^https?://")], ...] = Field(min_length=1)
-    judges: VerifierKind
-    timeout: float = Field(30.0, gt=0)
-    api_key: str | None = Field(None, repr=False)
-
-
-class PluginConfig(_Config):
-    """A verifier of another package: see `mull.verifiers.registry`."""
-
-    kind: Literal["plugin"]
-    use: str
-    """Name of the entry point."""
-    options: dict[str, Any] = {}
-
-
-VerifierConfig = Annotated[
-    OrmConfig
-    | PrmConfig
-    | LikelihoodConfig
-    | GenerativeConfig
-    | FormatConfig
-    | RegexConfig
-    | JsonSchemaConfig
-    | ReferenceConfig
-    | CompositeConfig
-    | RemoteConfig
-    | PluginConfig,
-    Field(discriminator="kind"),
-]
-"""One verifier; `kind` tells which fields it has."""
-
-_ADAPTER: TypeAdapter[VerifierConfig] = TypeAdapter(VerifierConfig)
-
-
-def parse(data: Mapping[str, Any]) -> VerifierConfig:
-    """A configuration from plain data.
-
-    Raises:
-        InvalidRequest: it is not valid; the message names the field and what is allowed.
-    """
-    try:
-        return _ADAPTER.validate_python(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InvalidRequest(f"verifier configuration: {where}: {first['msg']}", param=where) from error
+    @property
+    def spec(self) -> EngineSpec:
+        """The engine; equal needs have equal names."""
+        own = "".join(f", {key}={value}" for key, value in sorted(self.options.items()))
+        # All rows, whatever the model's default: we pick them, so that the prefix cache can be read.
+        pooler = {"pooler_config": {"pooling_type": "ALL"}} if self.task == "token_classify" else {}
+        return EngineSpec(
+            name=f"{self.model} ({self.task}{own})",
+            model=self.model,
+            runner="generate" if self.task == "generate" else "pooling",
+            options={**pooler, **self.options},
+        )
 
 
 def engine_specs(configs: Mapping[str, VerifierConfig]) -> list[EngineSpec]:
-    """The engines that these verifiers need, one for each distinct model, runner and options."""
-    specs: dict[str, EngineSpec] = {}
-    for config in configs.values():
-        for model, runner, options in _models(config):
-            name = _engine_name(model, runner, options)
-            specs[name] = EngineSpec(name=name, model=model, runner=runner, options=options)
-    return list(specs.values())
+    """The engines that these verifiers need, one for each distinct model, task and options."""
+    specs = [need.spec for config in configs.values() for need in _needs(config)]
+    return list({spec.name: spec for spec in specs}.values())
 
 
 class Verifiers(Mapping[str, Verifier]):
@@ -256,8 +130,8 @@ async def build(
 
     Raises:
         EngineUnavailable: a model does not start.
-        InvalidRequest: a composite names a verifier that does not exist, or itself.
-        ValueError: a setting does not fit the model (a verdict of several tokens, no chat template).
+        InvalidRequest: a composite names a verifier that does not exist, or itself; a model is not of the
+            kind needed, or a setting does not fit it (a verdict of several tokens, no chat template).
     """
     order = _ordered(configs)
     verifiers = Verifiers()
@@ -269,8 +143,6 @@ async def build(
         if missing:
             verifiers._engines = await launch(missing)
             running |= verifiers._engines
-        # vLLM asks this before the first request, and waits for ever if the engine has died by then.
-        await together(engine.get_supported_tasks() for engine in running.values())
         builder = _Builder(verifiers, running, answers, policies)
         for name in order:
             await builder.add(name, configs[name])
@@ -295,10 +167,24 @@ class _Builder:
         self._shared: str | None = None
 
     async def add(self, name: str, config: VerifierConfig) -> None:
-        needs_ids = bool(_models(config)) or isinstance(config, RemoteConfig)
-        if needs_ids and self._shared is None:
+        needs = _needs(config)
+        if (needs or isinstance(config, RemoteConfig)) and self._shared is None:
             self._shared = await asyncio.to_thread(self._shared_tokenizer)
-        self._made._verifiers[name] = self._make(name, config)
+        try:
+            for need in needs:
+                await self._check(need)
+            self._made._verifiers[name] = self._make(name, config)
+        except ValueError as error:
+            raise InvalidRequest(f"verifier {name!r}: {error}", param=f"verifiers.{name}") from error
+
+    async def _check(self, need: _Need) -> None:
+        # vLLM asks this before an engine's first request, and waits for ever if the engine has died by then.
+        tasks = await self._engine(need).get_supported_tasks()
+        if need.task not in tasks:
+            raise ValueError(f"{need.model} is made for {one_of(tasks)}, not {need.task}")
+
+    def _engine(self, need: _Need) -> AsyncLLM:
+        return self._engines.get(need.model) or self._engines[need.spec.name]
 
     def _make(self, name: str, config: VerifierConfig) -> Verifier:
         match config:
@@ -332,12 +218,11 @@ class _Builder:
     def _model(
         self, name: str, config: VerifierConfig, template: str | None, which: int = 0
     ) -> tuple[Engine, Reader]:
-        model, runner, options = _models(config)[which]
-        running = self._engines.get(model) or self._engines[_engine_name(model, runner, options)]
-        engine = Engine(running, name)
+        need = _needs(config)[which]
+        engine = Engine(self._engine(need), name)
         tokenizer = engine.tokenizer
         # A generate request has to leave room for the one token that it must generate.
-        limit = engine.context if runner == "pooling" else engine.context - 1
+        limit = engine.context - 1 if need.task == "generate" else engine.context
         reader = Reader(
             tokenizer, limit=limit, template=template, shared=fingerprint(tokenizer) == self._shared
         )
@@ -352,12 +237,14 @@ class _Builder:
             engine, reader = self._model(name, config, layout.template)
             return TokenLogprobsVerifier(name, engine, reader, format=layout, **settings)
         engine, reader = self._model(name, config, layout.template)
+        if layout.label >= engine.labels > 1:
+            raise ValueError(f"the model has {engine.labels} labels, there is no label {layout.label}")
         return ProcessVerifier(name, engine, reader, format=layout, **settings)
 
     def _likelihood(self, name: str, config: LikelihoodConfig) -> Verifier:
         models = [
             LikelihoodModel(*self._model(name, config, config.template, which), memory=config.memory)
-            for which in range(len(_models(config)))
+            for which in range(len(_needs(config)))
         ]
         return LikelihoodVerifier(
             name,
@@ -377,7 +264,6 @@ class _Builder:
             kind=config.judges,
             timeout=config.timeout,
             tokenizer=self._shared,
-            api_key=config.api_key,
         )
         return self._keep(name, remote)
 
@@ -408,29 +294,24 @@ class _Builder:
         return AutoTokenizer.from_pretrained(policy)
 
 
-def _stepwise(config: _Stepwise) -> dict[str, Any]:
+def _stepwise(config: Stepwise) -> dict[str, Any]:
     return config.model_dump(include={"delimiter", "aggregation", "memory"})
 
 
-def _models(config: VerifierConfig) -> list[tuple[str, Runner, dict[str, Any]]]:
-    """Model, runner and options of each engine that a verifier needs."""
+def _needs(config: VerifierConfig) -> list[_Need]:
+    """The models that a verifier runs on."""
     match config:
         case OrmConfig():
-            return [(config.model, "pooling", config.options)]
+            return [_Need(config.model, "classify", config.options)]
         case PrmConfig(format=TokenLogprobs()) | GenerativeConfig():
-            return [(config.model, "generate", config.options)]
+            return [_Need(config.model, "generate", config.options)]
         case PrmConfig():
-            # All rows, whatever the model's default: we pick them, so that the prefix cache can be read.
-            return [(config.model, "pooling", {"pooler_config": {"pooling_type": "ALL"}, **config.options})]
+            return [_Need(config.model, "token_classify", config.options)]
         case LikelihoodConfig():
             models = (config.model, config.reference)
-            return [(model, "generate", config.options) for model in models if model is not None]
+            return [_Need(model, "generate", config.options) for model in models if model is not None]
         case _:
             return []
-
-
-def _engine_name(model: str, runner: Runner, options: Mapping[str, Any]) -> str:
-    return f"{model} ({runner}{''.join(f', {k}={v}' for k, v in sorted(options.items()))})"
 
 
 def _ordered(configs: Mapping[str, VerifierConfig]) -> list[str]:

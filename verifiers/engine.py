@@ -55,6 +55,11 @@ class Engine:
         """Longest input, in tokens."""
         return int(self._engine.model_config.max_model_len)
 
+    @property
+    def labels(self) -> int:
+        """How many labels a classifier has."""
+        return int(self._engine.model_config.hf_config.num_labels)
+
     async def check(self) -> None:
         """Ask whether the engine is alive.
 

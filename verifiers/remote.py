@@ -53,7 +53,6 @@ class RemoteVerifier:
         kind: What they judge.
         timeout: Seconds for one worker to answer.
         tokenizer: Fingerprint of the policies' tokenizer. Sampled token ids are sent to workers that have it.
-        api_key: Sent as a bearer token.
         clock: Seconds that only grow.
     """
 
@@ -65,7 +64,6 @@ class RemoteVerifier:
         kind: VerifierKind,
         timeout: float = 30.0,
         tokenizer: str | None = None,
-        api_key: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not urls:
@@ -75,7 +73,6 @@ class RemoteVerifier:
         self._workers = [_Worker(url) for url in urls]
         self._timeout = timeout
         self._tokenizer = tokenizer
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._clock = clock
         self._turn = itertools.cycle(range(len(urls)))
         self._home: Memory[int] = Memory()
@@ -158,7 +155,6 @@ class RemoteVerifier:
             self._session = aiohttp.ClientSession(
                 timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=CONNECT),
                 connector=aiohttp.TCPConnector(limit=0),
-                headers=self._headers,
             )
         try:
             async with self._session.request(method, url, json=body, allow_redirects=False) as response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -193,3 +194,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def until() -> Callable[..., None]:
     """Wait for a condition: `until(condition, process, seconds=...)`."""
     return wait_until
+
+
+@pytest.fixture(scope="session")
+def ask() -> list[dict[str, str]]:
+    """A conversation that the bundled policy understands: one of its short problems, unseen in training."""
+    command = [*MULL, "data", "problems", "--seed", "20251", "--count", "20"]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    problem = min(map(json.loads, lines), key=lambda p: (len(p["steps"]), p["question"]))
+    return [{"role": "user", "content": problem["question"]}]

@@ -13,9 +13,6 @@ import pytest
 if TYPE_CHECKING:
     from tests.integration.conftest import Server
 
-ASK: Any = [
-    {"role": "user", "content": "Tom has 3 boxes with 4 apples each. He eats 2 apples. How many are left?"}
-]
 STRATEGIES: list[Any] = [
     {"strategy": "single"},
     {"strategy": "majority_vote", "n": 4},
@@ -25,16 +22,19 @@ STRATEGIES: list[Any] = [
 ]
 each_strategy = pytest.mark.parametrize("ttc", STRATEGIES, ids=[s["strategy"] for s in STRATEGIES])
 
+CALM = 0.2
+"""A temperature at which the small model keeps to the form of its answers, and samples still differ."""
+
 FOREVER: Any = {"max_tokens": 400, "ignore_eos": True, "ttc": {"strategy": "majority_vote", "n": 64}}
 """A search that would go on for much longer than a test waits for its end."""
 
 
 @each_strategy
-def test_the_sdk_gets_an_answer_and_its_true_cost(server: Server, ttc: Any) -> None:
+def test_the_sdk_gets_an_answer_and_its_true_cost(server: Server, ask: Any, ttc: Any) -> None:
     names = ("generation_tokens_total", "prompt_tokens_total", "prompt_tokens_cached_total")
     before = [server.metric(f"vllm:{name}") for name in names]
     done = server.client.chat.completions.create(
-        model="mull-tiny", messages=ASK, extra_body={"ttc": ttc}, seed=1
+        model="mull-tiny", messages=ask, temperature=CALM, seed=1, extra_body={"ttc": ttc}
     )
     assert done.choices[0].finish_reason == "stop"
     assert "\\boxed{" in (done.choices[0].message.content or "")
@@ -52,16 +52,18 @@ def test_the_sdk_gets_an_answer_and_its_true_cost(server: Server, ttc: Any) -> N
 
 
 @each_strategy
-async def test_the_asynchronous_sdk(server: Server, ttc: Any) -> None:
+async def test_the_asynchronous_sdk(server: Server, ask: Any, ttc: Any) -> None:
     async with server.async_client() as client:
-        done = await client.chat.completions.create(model="mull-tiny", messages=ASK, extra_body={"ttc": ttc})
+        done = await client.chat.completions.create(
+            model="mull-tiny", messages=ask, temperature=CALM, seed=2, extra_body={"ttc": ttc}
+        )
     assert "\\boxed{" in (done.choices[0].message.content or "")
 
 
 @each_strategy
-def test_a_stream_says_what_the_json_says(server: Server, ttc: Any) -> None:
+def test_a_stream_says_what_the_json_says(server: Server, ask: Any, ttc: Any) -> None:
     create: Callable[..., Any] = server.client.chat.completions.create
-    request = {"model": "mull-tiny", "messages": ASK, "seed": 7, "extra_body": {"ttc": ttc}}
+    request = {"model": "mull-tiny", "messages": ask, "seed": 7, "extra_body": {"ttc": ttc}}
     whole = create(**request)
     *chunks, last = create(**request, stream=True, stream_options={"include_usage": True})
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
@@ -72,8 +74,8 @@ def test_a_stream_says_what_the_json_says(server: Server, ttc: Any) -> None:
     assert last.usage.completion_tokens == whole.usage.completion_tokens
 
 
-async def test_the_asynchronous_sdk_streams(server: Server) -> None:
-    request: Any = {"model": "mull-tiny+careful", "messages": ASK, "seed": 3}
+async def test_the_asynchronous_sdk_streams(server: Server, ask: Any) -> None:
+    request: Any = {"model": "mull-tiny+careful", "messages": ask, "seed": 3}
     async with server.async_client() as client:
         stream = await client.chat.completions.create(**request, stream=True)
         text = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
@@ -81,24 +83,24 @@ async def test_the_asynchronous_sdk_streams(server: Server) -> None:
     assert text == whole.choices[0].message.content
 
 
-def test_sampling_settings_are_honoured(server: Server) -> None:
+def test_sampling_settings_are_honoured(server: Server, ask: Any) -> None:
     create: Callable[..., Any] = server.client.chat.completions.create
-    greedy = create(model="mull-tiny", messages=ASK, temperature=0).choices[0].message.content
-    again = create(model="mull-tiny", messages=ASK, temperature=0)
+    greedy = create(model="mull-tiny", messages=ask, temperature=0).choices[0].message.content
+    again = create(model="mull-tiny", messages=ask, temperature=0)
     assert again.choices[0].message.content == greedy
-    top = create(model="mull-tiny", messages=ASK, temperature=1.5, extra_body={"top_k": 1})
+    top = create(model="mull-tiny", messages=ask, temperature=1.5, extra_body={"top_k": 1})
     assert top.choices[0].message.content == greedy
-    cut = create(model="mull-tiny", messages=ASK, max_completion_tokens=3)
+    cut = create(model="mull-tiny", messages=ask, max_completion_tokens=3)
     assert (cut.choices[0].finish_reason, cut.usage.completion_tokens) == ("length", 3)
-    line = create(model="mull-tiny", messages=ASK, temperature=0, stop="\n").choices[0]
+    line = create(model="mull-tiny", messages=ask, temperature=0, stop="\n").choices[0]
     assert line.message.content == greedy.split("\n")[0]
     assert line.finish_reason == "stop"
 
 
-def test_logprobs_add_up_to_the_text(server: Server) -> None:
+def test_logprobs_add_up_to_the_text(server: Server, ask: Any) -> None:
     for ttc in STRATEGIES:
         done = server.client.chat.completions.create(
-            model="mull-tiny", messages=ASK, logprobs=True, top_logprobs=2, extra_body={"ttc": ttc}
+            model="mull-tiny", messages=ask, logprobs=True, top_logprobs=2, extra_body={"ttc": ttc}
         )
         content = done.choices[0].logprobs and done.choices[0].logprobs.content
         assert content
@@ -106,17 +108,17 @@ def test_logprobs_add_up_to_the_text(server: Server) -> None:
         assert all(token.logprob <= 0 and len(token.top_logprobs) >= 2 for token in content)
 
 
-def test_n_returns_distinct_candidates(server: Server) -> None:
+def test_n_returns_distinct_candidates(server: Server, ask: Any) -> None:
     done = server.client.chat.completions.create(
-        model="mull-tiny", messages=ASK, n=3, seed=5, extra_body={"ttc": {"strategy": "best_of_n", "n": 16}}
+        model="mull-tiny", messages=ask, n=3, seed=5, extra_body={"ttc": {"strategy": "best_of_n", "n": 16}}
     )
     assert len({choice.message.content for choice in done.choices}) == len(done.choices) == 3
 
 
-def test_a_token_budget_is_hard(server: Server) -> None:
+def test_a_token_budget_is_hard(server: Server, ask: Any) -> None:
     done = server.client.chat.completions.create(
         model="mull-tiny",
-        messages=ASK,
+        messages=ask,
         max_tokens=60,
         extra_body={"ttc": {"strategy": "best_of_n", "n": 16, "budget": {"tokens": 100}}},
     )
@@ -137,8 +139,10 @@ def test_a_prompt_too_long_is_refused(server: Server, stream: bool) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["json", "stream"])
-def test_a_killed_client_leaves_no_request_in_the_engine(server: Server, until: Any, stream: bool) -> None:
-    body = {"model": "mull-tiny", "messages": ASK, "stream": stream, **FOREVER}
+def test_a_killed_client_leaves_no_request_in_the_engine(
+    server: Server, ask: Any, until: Any, stream: bool
+) -> None:
+    body = {"model": "mull-tiny", "messages": ask, "stream": stream, **FOREVER}
     url = f"{server.url}/v1/chat/completions"
     program = f"import httpx; httpx.post({url!r}, json={body!r}, timeout=None)"
     client = subprocess.Popen([sys.executable, "-c", program])
@@ -163,10 +167,10 @@ def test_the_lists_are_complete(server: Server) -> None:
     assert verifiers == {"orm": True, "prm": True, "worker": True}
 
 
-def test_a_killed_verifier_worker_is_named(server: Server) -> None:
+def test_a_killed_verifier_worker_is_named(server: Server, ask: Any) -> None:
     request = {
         "model": "mull-tiny",
-        "messages": ASK,
+        "messages": ask,
         "ttc": {"strategy": "best_of_n", "n": 2, "verifier": "worker"},
     }
     before = server.http.post("/v1/chat/completions", json=request)

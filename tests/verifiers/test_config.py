@@ -153,7 +153,7 @@ async def test_an_unknown_plugin_is_not_found() -> None:
 
 
 async def test_a_rule_without_answers_is_refused() -> None:
-    with pytest.raises(ValueError, match="needs `answers`"):
+    with pytest.raises(InvalidRequest, match=r"verifier 'boxed': .*needs `answers`"):
         await build(configs(boxed={"kind": "format"}))
 
 

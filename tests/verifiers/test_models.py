@@ -317,6 +317,26 @@ async def test_half_precision_agrees(models: Path, task: Make, candidate: Make, 
     assert found.steps == pytest.approx(single.steps, abs=1e-2)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kind": "prm", "model": "lm"}, "is made for .*generate.*, not token_classify"),
+        ({"kind": "likelihood", "model": "prm"}, "is made for .*token_classify.*, not generate"),
+        (
+            {"kind": "prm", "model": "prm", "format": {"type": "token_classification", "label": 2}},
+            "no label 2",
+        ),
+        ({"kind": "generative", "model": "lm", "good": "Yes indeed"}, "tokens of .*, not one"),
+    ],
+)
+async def test_a_model_that_does_not_fit_is_refused_at_the_start(
+    verifiers: Verifiers, settings: dict[str, Any], message: str
+) -> None:
+    engines = {name: e for e in verifiers._engines.values() for name in (Path(e.model_config.model).name,)}
+    with pytest.raises(InvalidRequest, match="verifier 'odd': .*" + message):
+        await build({"odd": parse(settings)}, engines=engines)
+
+
 async def test_a_dead_engine_is_an_unavailable_verifier(models: Path, task: Make, candidate: Make) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

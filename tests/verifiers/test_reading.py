@@ -123,7 +123,6 @@ async def test_parts_of_text_are_joined_and_others_refused(reader: Reader) -> No
         (Chat(messages=CHAT.messages, template={"chat_template": "{{ 1 }}"}), "chat_template_kwargs"),
         (Chat(messages=CHAT.messages, template={"max_length": 1}), "chat_template_kwargs"),
         (Chat(messages=({"role": "user", "content": "\ud800"},)), "messages"),
-        (Chat(messages=({"role": "user", "content": {"type": "text"}},)), "messages[0]"),
     ],
 )
 async def test_what_cannot_be_rendered_is_the_requests_fault(reader: Reader, chat: Chat, param: str) -> None:
@@ -148,10 +147,8 @@ def test_a_model_without_chat_template_needs_a_template(byte_level: Any) -> None
 
 
 def test_fingerprints_tell_tokenizers_apart(byte_level: Any, tmp_path: Path) -> None:
-    from transformers import AutoTokenizer
-
     byte_level.save_pretrained(tmp_path)
-    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    loaded = type(byte_level).from_pretrained(tmp_path)
     loaded.chat_template = None
     assert fingerprint(loaded) == fingerprint(byte_level)
     loaded.add_tokens(["<new>"])

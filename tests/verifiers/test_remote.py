@@ -187,7 +187,7 @@ async def test_redirects_are_not_followed(serving: Make, scripted: Make, ask: Ma
     async with serving(create_app(scripted())) as elsewhere:
         app.post("/v1/score")(lambda: RedirectResponse(elsewhere + "/v1/score"))
         async with serving(app) as url:
-            remote = RemoteVerifier("far", [url], kind="process", api_key="secret")
+            remote = RemoteVerifier("far", [url], kind="process")
             with pytest.raises(VerifierUnavailable, match="307"):
                 await ask(remote)
             await remote.close()

@@ -1,4 +1,4 @@
-"""Verdict tokens: what is asked, how often, and what is made of the replies. The replies themselves: test_models."""
+"""Verdict tokens: what is asked, how often, and what is made of the replies; test_models has the replies."""
 
 from __future__ import annotations
 
