@@ -91,7 +91,7 @@ async def stop(engines: Mapping[str, AsyncLLM]) -> None:
         if engine.output_handler is not None:
             # It would take the end of its engine for a failure.
             engine.output_handler.cancel()
-    await asyncio.gather(*(asyncio.to_thread(engine.shutdown) for engine in engines.values()))
+    await asyncio.gather(*(asyncio.to_thread(_stop, engine) for engine in engines.values()))
 
 
 def on_cpu() -> bool:
@@ -144,6 +144,13 @@ def _start(spec: EngineSpec, engines: dict[str, AsyncLLM]) -> None:
     finally:
         if collecting:
             gc.enable()
+
+
+def _stop(engine: AsyncLLM) -> None:
+    manager = engine.engine_core.resources.engine_manager
+    engine.shutdown()
+    for process in manager.processes:
+        process.join(timeout=10)
 
 
 @functools.cache

@@ -107,7 +107,7 @@ BUNDLE: dict[str, Any] = {
     "presets": {
         "quick": {"strategy": "majority_vote", "parameters": {"n": 8}},
         "balanced": {"strategy": "best_of_n", "parameters": {"n": 16}},
-        "careful": {"strategy": "beam_search", "parameters": {"width": 4, "expand": 4}},
+        "careful": {"strategy": "beam_search", "parameters": {"width": 4, "expand": 4, "prune": 0.3}},
         "thorough": {"strategy": "beam_search", "parameters": {"width": 8, "expand": 8}},
     },
     "efforts": {

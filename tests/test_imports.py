@@ -19,9 +19,9 @@ PACKAGE = ROOT / "src" / "mull"
 BELOW = {
     "kernel": set[str](),
     "engines": {"kernel"},
-    "verifiers": {"kernel"},
-    "strategies": {"kernel", "verifiers"},
-    "server": {"kernel", "engines", "verifiers", "strategies"},
+    "verifiers": {"kernel", "engines"},
+    "strategies": {"kernel"},
+    "server": {"kernel", "engines", "verifiers", "strategies", "training"},
     "training": {"kernel", "verifiers"},
 }
 

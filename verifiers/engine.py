@@ -102,13 +102,17 @@ class Engine:
     async def logprobs(self, ids: Sequence[int], *, fresh: bool = False) -> Tail:
         """Log-probabilities of the prompt's tokens, for those whose predecessor is not in the cache."""
         output = await self._generate(
-            ids, prompt_logprobs=0, skip_reading_prefix_cache=fresh, detokenize=False, temperature=0.0
+            ids,
+            prompt_logprobs=0,
+            flat_logprobs=True,
+            skip_reading_prefix_cache=fresh,
+            detokenize=False,
+            temperature=0.0,
         )
         first = output.num_cached_tokens + 1
         # Depending on the runner, entries of cached tokens are left out or left as garbage; the end is the
-        # same.
-        entries = output.prompt_logprobs[first - len(ids) :] if first < len(ids) else []
-        found = [entry[token].logprob for entry, token in zip(entries, ids[first:], strict=True)]
+        # same: one entry a token, its own.
+        found = output.prompt_logprobs.logprobs[first - len(ids) :] if first < len(ids) else []
         return Tail(first, found, len(ids) - output.num_cached_tokens)
 
     async def verdict(self, ids: Sequence[int], good: int, bad: int) -> tuple[float, int]:

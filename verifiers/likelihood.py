@@ -135,4 +135,4 @@ def _measure(tail: Tail, first: int, last: int) -> StepLikelihood | None:
     if first < tail.first:
         return None
     values = [tail[token] for token in range(first, last + 1)]
-    return StepLikelihood(math.fsum(values), min(values), len(values))
+    return StepLikelihood(math.fsum(values), min(values, default=0.0), len(values))

@@ -143,7 +143,13 @@ def live_server(*, script: Fixed | None = None, down: Sequence[str] = (), **sett
         "orm": judge("orm", "outcome", down="orm" in down),
         "prm": judge("prm", "process", down="prm" in down),
     }
-    app = create_app(load(None, **settings), generators={"mull-tiny": script}, verifiers=judges)
+    configured = {
+        "verifiers": {kind: {"kind": kind, "model": "unused"} for kind in judges},
+        "defaults": {"verifiers": {"outcome": "orm", "process": "prm"}},
+    }
+    app = create_app(
+        load(None, **(configured | settings)), generators={"mull-tiny": script}, verifiers=judges
+    )
     # One TLS context for all: making one costs more than a test.
     with run_app(app) as url, httpx.Client(base_url=url, verify=UNUSED_TLS, timeout=20) as http:
         live = Live(url, script, http)

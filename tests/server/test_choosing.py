@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SETTINGS = load(
     None,
+    verifiers={kind: {"kind": kind, "model": "unused"} for kind in ("orm", "prm")},
     defaults={"strategy": "majority_vote", "parameters": {"n": 3}, "verifiers": {"outcome": "orm"}},
     presets={
         "careful": {

@@ -9,7 +9,7 @@ from mull.training.card import Card, render
 from mull.training.statistics import Figure, auc, bootstrap
 
 MODELS = Path(__file__).parents[2] / "models"
-NAMES = ("policy", "prm", "orm")
+NAMES = ("policy", "prm", "orm", "solver")
 
 
 @pytest.mark.parametrize("name", NAMES)
