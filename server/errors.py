@@ -85,7 +85,7 @@ def describe(schema: Mapping[str, Any]) -> str:
     if "const" in schema:
         return repr(schema["const"])
     if "discriminator" in schema:
-        return "an object with a " + schema["discriminator"]["propertyName"]
+        return f"an object with a {schema['discriminator']['propertyName']}"
     if "anyOf" in schema:
         return " or ".join(describe(s) for s in schema["anyOf"] if s.get("type") != "null")
     match schema.get("type"):

@@ -62,10 +62,20 @@ ORM = Text(
     ),
     architecture=f"{VERIFIER}; LlamaForSequenceClassification with one label",
     commands=("mull train orm", "mull train evaluate --cards"),
+    notes=("It judges whether the path is correct; a wrong path to the right answer is rare.",),
+)
+SOLVER_CARD = Text(
+    title="The bundled likelihood verifier",
+    summary=(
+        "A language model that solves the same problems as the policy, larger and trained longer. It is no "
+        "trained verifier: a step is scored by the probability that this model gives to its tokens, a "
+        f"solution by its least likely step. {TASK}"
+    ),
+    architecture=f"{VERIFIER}; LlamaForCausalLM with tied embeddings",
+    commands=("mull train solver", "mull train prm", "mull train likelihood", "mull train evaluate --cards"),
     notes=(
-        "It starts from the process reward model and is tuned on outcomes; a wrong path to the right answer "
-        "is right.",
-        "It was trained on solutions of the bundled policy, of no other one.",
+        "A correct but unusual wording counts as unlikely: it fits policies that write as the bundled one.",
+        "The first-error threshold (likelihood of a step below 0.05) was chosen on 60 other problems.",
     ),
 )
-TEXTS = {"policy": POLICY, "prm": PRM, "orm": ORM}
+TEXTS = {"policy": POLICY, "solver": SOLVER_CARD, "prm": PRM, "orm": ORM}

@@ -133,33 +133,27 @@ def likelihood(
 @train_app.command()
 def orm(
     out: Annotated[Path, typer.Option(help="Folder of the model.")] = Path("models/orm"),
-    run: Run = Path("runs/orm"),
-    policy: Policy = Path("models/policy"),
     prm: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder of the PRM.")] = Path(
         "models/prm"
     ),
-    seed: Seed = 4,
-    tokens: Tokens = 500_000,
-    resume: Resume = True,
 ) -> None:
-    """Train the outcome reward model, which scores a finished solution."""
-    from mull.training.orm import train_orm
+    """Derive the outcome reward model, which scores a finished solution, from the process reward model."""
+    from mull.training.orm import make_orm
 
-    with _progress("orm", tokens) as report:
-        train_orm(out, run, policy=policy, prm=prm, seed=seed, tokens=tokens, resume=resume, report=report)
+    make_orm(out, prm)
 
 
 @train_app.command()
 def evaluate(
     models: Annotated[
-        Path, typer.Option(exists=True, file_okay=False, help="Folder of the three models.")
+        Path, typer.Option(exists=True, file_okay=False, help="Folder of the four models.")
     ] = Path("models"),
     problems: Annotated[int, typer.Option(min=1, help="How many held-out problems.")] = 500,
     samples: Annotated[int, typer.Option(min=16, help="Samples of each.")] = 64,
     out: Annotated[Path, typer.Option(help="All figures as JSON.")] = Path("runs/figures.json"),
     cards: Annotated[bool, typer.Option(help="Write the figures into the models' cards.")] = False,
 ) -> None:
-    """Measure policy and verifiers on problems that no training saw; fails when the verifiers do not help."""
+    """Measure policy and verifiers on problems that no training saw; fails when no verifier helps."""
     from rich.console import Console
     from rich.table import Table
 
@@ -170,9 +164,10 @@ def evaluate(
     reports.save(report, out)
     if cards:
         reports.write_cards(report, models)
-    table = Table("figure", "value", "95 % interval")
-    for name, figure in (report.policy | report.orm | report.prm).items():
-        table.add_row(name, f"{figure.value:.3f}", f"{figure.low:.3f} to {figure.high:.3f}")
+    table = Table("model", "figure", "value", "95 % interval")
+    for model, figures in report.figures.items():
+        for name, figure in figures.items():
+            table.add_row(model, name, f"{figure.value:.3f}", f"{figure.low:.3f} to {figure.high:.3f}")
     Console().print(table)
-    if not report.passes_gate():
+    if not any(report.helps(verifier) for verifier in ("solver", "prm", "orm")):
         raise typer.Exit(1)

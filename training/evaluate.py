@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 
@@ -19,6 +20,10 @@ WIDTH = EXPAND = 4
 DEPTH = 24
 
 
+StepScorer = Callable[[Sequence[list[int]], Sequence[list[int]]], list[list[float]]]
+"""From prompts and solutions to a score for each step of each."""
+
+
 @dataclass(slots=True)
 class Scored:
     """A finished solution and what each judge says of it."""
@@ -31,7 +36,7 @@ class Scored:
     likelihood: float
     """Mean log-probability a token under the policy."""
     process: list[float] = field(default_factory=list)
-    """PRM: probability after each line that all so far is correct."""
+    """Process verifier: score of each line."""
     outcome: float = 0.0
     """ORM: log-odds that the answer is right."""
 
@@ -80,6 +85,19 @@ def process_scores(
     return found
 
 
+def step_likelihoods(
+    solver: Llama, prompts: Sequence[list[int]], solutions: Sequence[list[int]]
+) -> list[list[float]]:
+    """Probability that a language model gives to the tokens of each step."""
+    outputs = sampler.hidden_states(solver, [p + s for p, s in zip(prompts, solutions, strict=True)], "lm")
+    found: list[list[float]] = []
+    for prompt, solution, out in zip(prompts, solutions, outputs, strict=True):
+        ends = [0, *(end + 1 for end in step_ends(solution))]
+        tokens = out[len(prompt) :].double()
+        found.append([math.exp(float(tokens[a:b].sum())) for a, b in pairwise(ends)])
+    return found
+
+
 def outcome_scores(orm: Llama, prompts: Sequence[list[int]], solutions: Sequence[list[int]]) -> list[float]:
     """Log-odds at the last token that the answer is right."""
     outputs = sampler.hidden_states(orm, [p + s for p, s in zip(prompts, solutions, strict=True)], "score")
@@ -105,12 +123,14 @@ def sampled_cases(
     return cases
 
 
-def judge(cases: Sequence[Case], prm: Llama | None, orm: Llama | None, n: int = 16) -> None:
+def judge(
+    cases: Sequence[Case], process: StepScorer | None = None, orm: Llama | None = None, n: int = 16
+) -> None:
     """Fill in the verifiers' scores of the first `n` samples of each case."""
     rows = [(tokenizer.prompt_ids(c.problem.question), s) for c in cases for s in c.samples[:n]]
     prompts, solutions = [p for p, _ in rows], [s.ids for _, s in rows]
-    if prm is not None:
-        for (_, row), scores in zip(rows, process_scores(prm, prompts, solutions), strict=True):
+    if process is not None:
+        for (_, row), scores in zip(rows, process(prompts, solutions), strict=True):
             row.process = scores
     if orm is not None:
         for (_, row), score in zip(rows, outcome_scores(orm, prompts, solutions), strict=True):
@@ -131,6 +151,22 @@ def best(samples: Sequence[Scored], key: Callable[[Scored], float]) -> bool:
     return max(samples, key=key).right
 
 
+def vote(samples: Sequence[Scored], weight: Callable[[Scored], float]) -> bool:
+    """Whether the answer with the greatest sum of weights is right."""
+    totals: dict[str, float] = {}
+    for s in samples:
+        if s.answer is not None:
+            totals[s.answer] = totals.get(s.answer, 0.0) + weight(s)
+    if not totals:
+        return False
+    winner = max(totals, key=lambda answer: totals[answer])
+    return next(s.right for s in samples if s.answer == winner)
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
 def least(sample: Scored) -> float:
     """Score of a solution by its worst step."""
     return min(sample.process, default=0.0)
@@ -148,7 +184,9 @@ def first_error_f1(samples: Sequence[Scored], threshold: float = 0.5) -> tuple[f
     return (2 * a * b / (a + b) if a + b else 0.0), a, b
 
 
-def beam_search(policy: Llama, prm: Llama, problems: Sequence[Problem], temperature: float) -> list[Beam]:
+def beam_search(
+    policy: Llama, process: StepScorer, problems: Sequence[Problem], temperature: float
+) -> list[Beam]:
     """Step beam search of width 4 and expansion 4 for all problems at once, as the server does it."""
     newline = tokenizer.piece_ids()["\n"]
     prompts = [tokenizer.prompt_ids(p.question) for p in problems]
@@ -168,7 +206,7 @@ def beam_search(policy: Llama, prm: Llama, problems: Sequence[Problem], temperat
             tokens[p] += sum(len(s.ids) for s in samples)
             children |= {(p, (*beam, *s.ids)): None for s in samples}
         keys = list(children)
-        scores = process_scores(prm, [prompts[p] for p, _ in keys], [list(c) for _, c in keys])
+        scores = process([prompts[p] for p, _ in keys], [list(c) for _, c in keys])
         going: list[list[tuple[float, list[int]]]] = [[] for _ in problems]
         for (p, child), score in zip(keys, scores, strict=True):
             (going if child[-1] == newline else ended)[p].append((min(score), list(child)))
@@ -204,28 +242,32 @@ def policy_figures(cases: Sequence[Case], n: int = 16) -> dict[str, Figure]:
     return figures
 
 
-def process_figures(cases: Sequence[Case], n: int = 16) -> dict[str, Figure]:
-    """Best-of-n by the worst step, and agreement with the exact first error."""
+def process_figures(cases: Sequence[Case], threshold: float = 0.5, n: int = 16) -> dict[str, Figure]:
+    """Best-of-n and a weighted vote by the worst step, and agreement with the exact first error."""
 
     def verdicts(part: int) -> Callable[[Sequence[Case]], float]:
-        return lambda cs: first_error_f1([s for c in cs for s in c.samples[:n]])[part]
+        return lambda cs: first_error_f1([s for c in cs for s in c.samples[:n]], threshold)[part]
 
     return {
-        f"best-of-{n} by PRM": bootstrap(cases, lambda cs: mean([best(c.samples[:n], least) for c in cs])),
+        f"best-of-{n}": bootstrap(cases, lambda cs: mean([best(c.samples[:n], least) for c in cs])),
+        f"weighted vote of {n}": bootstrap(cases, lambda cs: mean([vote(c.samples[:n], least) for c in cs])),
         "first-error F1": bootstrap(cases, verdicts(0), 100),
         "first error found": bootstrap(cases, verdicts(1), 100),
         "correct solutions passed": bootstrap(cases, verdicts(2), 100),
-        "PRM AUC": bootstrap(cases, lambda cs: _auc(cs, least, n), 100),
+        "AUC of the answer": bootstrap(cases, lambda cs: _auc(cs, least, n), 100),
     }
 
 
 def outcome_figures(cases: Sequence[Case], n: int = 16) -> dict[str, Figure]:
     """Best-of-n, and separation of right answers from wrong ones over all samples."""
     return {
-        f"best-of-{n} by ORM": bootstrap(
+        f"best-of-{n}": bootstrap(
             cases, lambda cs: mean([best(c.samples[:n], lambda s: s.outcome) for c in cs])
         ),
-        "ORM AUC": bootstrap(cases, lambda cs: _auc(cs, lambda s: s.outcome, n), 100),
+        f"weighted vote of {n}": bootstrap(
+            cases, lambda cs: mean([vote(c.samples[:n], lambda s: _sigmoid(s.outcome)) for c in cs])
+        ),
+        "AUC of the answer": bootstrap(cases, lambda cs: _auc(cs, lambda s: s.outcome, n), 100),
     }
 
 
@@ -233,8 +275,8 @@ def beam_figures(beams: Sequence[Beam], cases: Sequence[Case], n: int = 16) -> d
     """Accuracy of beam search, and its tokens as a share of those of `n` whole samples."""
     pairs = [(b, sum(len(s.ids) for s in c.samples[:n])) for b, c in zip(beams, cases, strict=True)]
     return {
-        "beam 4x4 by PRM": bootstrap(beams, lambda bs: mean([b.right for b in bs])),
-        f"beam tokens / best-of-{n} tokens": bootstrap(
+        "beam search 4x4": bootstrap(beams, lambda bs: mean([b.right for b in bs])),
+        f"tokens of beam search / of {n} samples": bootstrap(
             pairs, lambda ps: sum(b.tokens for b, _ in ps) / sum(t for _, t in ps)
         ),
     }

@@ -1,7 +1,8 @@
-"""Measure the three bundled models together, and write what was found into their cards."""
+"""Measure the bundled models together, and write what was found into their cards."""
 
 import json
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from mull.training import evaluate
@@ -9,10 +10,16 @@ from mull.training.card import Card, write_card
 from mull.training.card_texts import TEXTS
 from mull.training.model import load
 from mull.training.policy import TEMPERATURE
-from mull.training.problems import generate
 from mull.training.statistics import Figure
 
 N = 16
+LIKELIHOOD_THRESHOLD = 0.05
+"""Likelihood of a step below which the solver holds it for wrong; chosen on other problems."""
+GATE = (
+    "Gate: best-of-{n} must beat both the majority of {n} and best-of-{n} by the policy's own likelihood. "
+    "This verifier {verdict}."
+)
+MODELS = ("policy", "solver", "prm", "orm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,32 +28,35 @@ class Report:
 
     problems: int
     samples: int
-    policy: dict[str, Figure]
-    prm: dict[str, Figure]
-    orm: dict[str, Figure]
+    figures: dict[str, dict[str, Figure]]
+    """By model."""
     by_steps: dict[int, float]
 
-    def passes_gate(self) -> bool:
-        """Whether both verifiers choose better than the vote and than the policy's own likelihood."""
-        bar = max(self.policy[f"majority@{N}"].value, self.policy[f"best-of-{N} by own likelihood"].value)
-        return min(self.prm[f"best-of-{N} by PRM"].value, self.orm[f"best-of-{N} by ORM"].value) > bar
+    def helps(self, verifier: str) -> bool:
+        """The gate: whether the verifier chooses better than vote and the policy's own likelihood."""
+        policy = self.figures["policy"]
+        bar = max(policy[f"majority@{N}"].value, policy[f"best-of-{N} by own likelihood"].value)
+        return self.figures[verifier][f"best-of-{N}"].value > bar
 
 
 def measure(models: Path, *, problems: int, samples: int) -> Report:
-    """Evaluate `policy`, `prm` and `orm` in the folder `models` on held-out problems."""
-    policy, prm, orm = (evaluate.as_served(load(models / name)) for name in ("policy", "prm", "orm"))
+    """Evaluate the policy, the likelihood verifier and both heads in `models` on held-out problems."""
+    policy, solver, prm, orm = (evaluate.as_served(load(models / name)) for name in MODELS)
     cases = evaluate.sampled_cases(policy, count=problems, n=samples, temperature=TEMPERATURE)
-    evaluate.judge(cases, prm, orm, N)
-    held_out = list(generate(evaluate.EVALUATION_SEED, problems))
-    beams = evaluate.beam_search(policy, prm, held_out, TEMPERATURE)
-    return Report(
-        problems=problems,
-        samples=samples,
-        policy=evaluate.policy_figures(cases, N),
-        prm=evaluate.process_figures(cases, N) | evaluate.beam_figures(beams, cases, N),
-        orm=evaluate.outcome_figures(cases, N),
-        by_steps=evaluate.by_steps(cases),
-    )
+    held_out = [case.problem for case in cases]
+    figures = {"policy": evaluate.policy_figures(cases, N)}
+    scorers: dict[str, tuple[evaluate.StepScorer, float]] = {
+        "prm": (partial(evaluate.process_scores, prm), 0.5),
+        "solver": (partial(evaluate.step_likelihoods, solver), LIKELIHOOD_THRESHOLD),
+    }
+    for name, (scorer, threshold) in scorers.items():
+        evaluate.judge(cases, scorer, n=N)
+        beams = evaluate.beam_search(policy, scorer, held_out, TEMPERATURE)
+        found = evaluate.process_figures(cases, threshold, N)
+        figures[name] = found | evaluate.beam_figures(beams, cases, N)
+    evaluate.judge(cases, orm=orm, n=N)
+    figures["orm"] = evaluate.outcome_figures(cases, N)
+    return Report(problems, samples, figures, evaluate.by_steps(cases))
 
 
 def save(report: Report, path: Path) -> None:
@@ -57,9 +67,8 @@ def save(report: Report, path: Path) -> None:
 def read(path: Path) -> Report:
     """What `save` wrote."""
     raw = json.loads(path.read_text())
-    figures = {k: {name: Figure(**f) for name, f in raw[k].items()} for k in ("policy", "prm", "orm")}
-    by_steps = {int(k): v for k, v in raw["by_steps"].items()}
-    return Report(raw["problems"], raw["samples"], **figures, by_steps=by_steps)
+    figures = {model: {name: Figure(**f) for name, f in row.items()} for model, row in raw["figures"].items()}
+    return Report(raw["problems"], raw["samples"], figures, {int(k): v for k, v in raw["by_steps"].items()})
 
 
 def write_cards(report: Report, models: Path) -> None:
@@ -70,7 +79,6 @@ def write_cards(report: Report, models: Path) -> None:
         f"first {N} of them are voted on, chosen from and judged. Intervals are bootstraps over problems."
     )
     steps = ", ".join(f"{k}: {v:.2f}" for k, v in report.by_steps.items())
-    figures = {"policy": report.policy, "prm": report.prm, "orm": report.orm}
     for name, text in TEXTS.items():
         folder = models / name
         run = json.loads((folder / "training.json").read_text())
@@ -81,5 +89,8 @@ def write_cards(report: Report, models: Path) -> None:
         notes = [*text.notes, *run["notes"]]
         if name == "policy":
             notes.append(f"Greedy accuracy by number of steps: {steps}.")
-        card = Card(text.title, text.summary, facts, figures[name], measured, text.commands, notes)
+        else:
+            verdict = "passes" if report.helps(name) else "does not pass"
+            notes.insert(0, GATE.format(verdict=verdict, n=N))
+        card = Card(text.title, text.summary, facts, report.figures[name], measured, text.commands, notes)
         write_card(card, folder)

@@ -1,4 +1,4 @@
-"""What both verifiers learn from: solutions of the policy and corrupted ones, labelled at every token."""
+"""What the verifier learns from: solutions of the policy and corrupted ones, labelled at every token."""
 
 import random
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mull.training import sampler, tokenizer
-from mull.training.checker import check_pieces, is_right
+from mull.training.checker import check_pieces
 from mull.training.corruption import corrupt
 from mull.training.model import Llama
 from mull.training.pretrain import shuffled_pairs, to_ids
@@ -38,8 +38,6 @@ class Labelled:
     solution: list[int]
     good: list[bool]
     """For each token of the solution, whether it is still on a correct path."""
-    right: bool
-    """Whether the final answer is right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +50,6 @@ class VerifierBatch:
     """Weight of each label, 0 outside the solution."""
     lm: Tensor
     """True where the token is on a correct path, so that its prediction may be learned."""
-    outcome: Tensor
-    """1 where the row's answer is right; at the tokens where the outcome is read, else -1."""
     tokens: int
 
 
@@ -61,9 +57,7 @@ def label(problem: Problem, prompt: list[int], solution: list[int]) -> Labelled:
     """Exact labels of a solution given as token ids."""
     texts = tokenizer.id_pieces()
     pieces = [texts.get(i, "") for i in solution]
-    return Labelled(
-        prompt, solution, check_pieces(problem, pieces), is_right(problem, tokenizer.decode(solution))
-    )
+    return Labelled(prompt, solution, check_pieces(problem, pieces))
 
 
 def policy_solutions(
@@ -133,7 +127,7 @@ def collate(rows: Sequence[Labelled]) -> VerifierBatch:
     length = max(len(r.prompt) + len(r.solution) for r in rows)
     shape = (len(rows), length)
     ids = torch.full(shape, tokenizer.token_id(tokenizer.PAD))
-    labels, outcome = torch.zeros(shape, dtype=torch.long), torch.full(shape, -1)
+    labels = torch.zeros(shape, dtype=torch.long)
     weights, lm = torch.zeros(shape), torch.zeros(shape, dtype=torch.bool)
     table = tokenizer.piece_ids()
     read = torch.tensor([table[p] for p in ("\n", "}.", tokenizer.EOS)])
@@ -147,11 +141,7 @@ def collate(rows: Sequence[Labelled]) -> VerifierBatch:
         steps = torch.isin(ids[n, start:end], read)
         weight = torch.where(good | first_error, TOKEN_WEIGHT, AFTER_ERROR_WEIGHT)
         weights[n, start:end] = torch.where(steps, STEP_WEIGHT, weight)
-        # The outcome is read at the end of sequence or, when a client leaves that out, at the token before.
-        outcome[n, end - 2 : end] = int(row.right)
-    return VerifierBatch(
-        ids, labels, weights, lm, outcome, sum(len(r.prompt) + len(r.solution) for r in rows)
-    )
+    return VerifierBatch(ids, labels, weights, lm, sum(len(r.prompt) + len(r.solution) for r in rows))
 
 
 def process_loss(model: Llama, batch: VerifierBatch) -> Tensor:
@@ -167,11 +157,3 @@ def process_loss(model: Llama, batch: VerifierBatch) -> Tensor:
     # A batch may hold no correct prefix at all, so the mean is not left to cross_entropy.
     language = F.cross_entropy(logits, batch.ids[:, 1:][known], reduction="sum") / known.sum().clamp(min=1)
     return loss + LM_WEIGHT * language
-
-
-def outcome_loss(model: Llama, batch: VerifierBatch) -> Tensor:
-    """Binary cross-entropy of the outcome at the last two tokens, a scalar."""
-    hidden = model.hidden(batch.ids)
-    chosen = batch.outcome >= 0
-    scores = model.scores(hidden[chosen]).float()[:, 0]
-    return F.binary_cross_entropy_with_logits(scores, batch.outcome[chosen].float())

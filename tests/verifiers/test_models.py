@@ -55,6 +55,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "format": {"type": "token_logprobs", "good": "+", "bad": "-", "turns": True},
     },
     "likelihood": {"kind": "likelihood", "model": "lm", "temperature": 4.0},
+    "least": {"kind": "likelihood", "model": "lm", "reduce": "min", "temperature": 8.0},
     "forgetful-likelihood": {"kind": "likelihood", "model": "lm", "temperature": 4.0, "memory": 1},
     "implicit": {
         "kind": "likelihood",
@@ -198,10 +199,11 @@ def step_logprobs(folder: Path, tokenizer: Any) -> list[list[float]]:
 
 
 async def test_likelihood(score: Make, models: Path, byte_level: Any) -> None:
-    expected = [math.exp(sum(s) / len(s) / 4) for s in step_logprobs(models / "lm", byte_level)]
-    (found,) = await score("likelihood", TEXT)
-    assert found.steps == near(expected)
-    assert all(0 < value < 1 for value in found.steps)
+    steps = step_logprobs(models / "lm", byte_level)
+    (mean,) = await score("likelihood", TEXT)
+    assert mean.steps == near(math.exp(sum(step) / len(step) / 4) for step in steps)
+    (least,) = await score("least", TEXT)
+    assert least.steps == near(math.exp(min(step) / 8) for step in steps)
 
 
 async def test_implicit(score: Make, models: Path, byte_level: Any) -> None:
