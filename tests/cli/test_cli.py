@@ -123,7 +123,14 @@ def test_an_interrupt_is_told_in_one_line(command: str, problems: Path, tmp_path
             command,
             *arguments[command],
         ]
-        running = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        running = subprocess.Popen(
+            line,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # Jobs in the background are started with the interrupt ignored, and so would be this one.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
         connection, _ = silent.accept()
         with connection:
             connection.recv(1)

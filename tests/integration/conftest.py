@@ -21,38 +21,13 @@ import httpx
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
+from mull.server.settings import BUNDLE
+
 MODELS = Path(__file__).parents[2] / "models"
 START = 600
 """Seconds that a server may take to start: a minute would do, but test machines are busy."""
 MULL = (sys.executable, "-c", "from mull.server.cli import main; main()")
 """The `mull` command of this environment."""
-
-CONFIG = """
-heartbeat = 0.5
-
-[models.mull-tiny]
-path = "{models}/policy"
-
-[verifiers.orm]
-kind = "orm"
-model = "{models}/orm"
-
-[verifiers.prm]
-kind = "prm"
-model = "{models}/prm"
-
-[verifiers.worker]
-kind = "remote"
-urls = ["{worker}"]
-judges = "outcome"
-
-[defaults.verifiers]
-outcome = "orm"
-process = "prm"
-
-[presets.careful]
-strategy = "beam_search"
-"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -146,10 +121,17 @@ def answers(url: str, path: str) -> bool:
 
 
 @contextmanager
-def running(log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the `mull` command in a process group of its own."""
+def running(log: Path, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the `mull` command in a process group of its own, with more environment variables."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MULL_")}
     with log.open("wb") as output:
-        process = subprocess.Popen([*MULL, *arguments], stdout=output, stderr=output, start_new_session=True)
+        process = subprocess.Popen(
+            [*MULL, *arguments],
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            env=clean | variables,
+        )
     try:
         yield process
     finally:
@@ -166,20 +148,25 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The server, ready, with its worker."""
-    missing = [name for name in ("policy", "orm", "prm") if not (MODELS / name / "config.json").is_file()]
+    wanted = ("policy", "solver", "orm", "prm")
+    missing = [name for name in wanted if not (MODELS / name / "config.json").is_file()]
     if missing:
         pytest.skip(f"THE BUNDLED MODELS ARE MISSING: {', '.join(missing)}; nothing real is being tested")
     folder = tmp_path_factory.mktemp("server")
     port, own = free_port(), free_port()
     worker_url = f"http://127.0.0.1:{port}"
-    config = folder / "mull.toml"
-    config.write_text(CONFIG.format(models=MODELS, worker=worker_url))
+    # What is served without any configuration, and two more verifiers.
+    verifiers = {
+        **BUNDLE["verifiers"],
+        "prm": {"kind": "prm", "model": str(MODELS / "prm")},
+        "worker": {"kind": "remote", "urls": [worker_url], "judges": "outcome"},
+    }
     worker_arguments = ("verifier", "--model", str(MODELS / "orm"), "--kind", "orm", "--port", str(port))
     with running(folder / "worker.log", *worker_arguments) as worker_process:
         worker = Process(worker_process, folder / "worker.log", worker_url)
         wait_until(lambda: answers(worker.url, "/health"), worker)
-        arguments = ("serve", "--config", str(config), "--host", "127.0.0.1", "--port", str(own))
-        with running(folder / "server.log", *arguments) as process:
+        arguments = ("serve", "--host", "127.0.0.1", "--port", str(own))
+        with running(folder / "server.log", *arguments, MULL_VERIFIERS=json.dumps(verifiers)) as process:
             server = Server(process, folder / "server.log", f"http://127.0.0.1:{own}", worker)
             wait_until(lambda: answers(server.url, "/health"), server)
             wait_until(lambda: answers(server.url, "/ready"), server)

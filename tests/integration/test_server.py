@@ -19,8 +19,11 @@ STRATEGIES: list[Any] = [
     {"strategy": "best_of_n", "n": 4},
     {"strategy": "weighted_best_of_n", "n": 4},
     {"strategy": "beam_search", "width": 2, "expand": 2},
+    {"strategy": "beam_search", "width": 2, "expand": 2, "verifier": "prm"},
 ]
-each_strategy = pytest.mark.parametrize("ttc", STRATEGIES, ids=[s["strategy"] for s in STRATEGIES])
+each_strategy = pytest.mark.parametrize(
+    "ttc", STRATEGIES, ids=["-".join(s[k] for k in ("strategy", "verifier") if k in s) for s in STRATEGIES]
+)
 
 CALM = 0.2
 """A temperature at which the small model keeps to the form of its answers, and samples still differ."""
@@ -164,7 +167,7 @@ def test_the_lists_are_complete(server: Server) -> None:
     strategies = {s["name"] for s in server.http.get("/v1/ttc/strategies").json()["data"]}
     assert {s["strategy"] for s in STRATEGIES} <= strategies
     verifiers = {v["name"]: v["healthy"] for v in server.http.get("/v1/ttc/verifiers").json()["data"]}
-    assert verifiers == {"orm": True, "prm": True, "worker": True}
+    assert verifiers == {"solver": True, "prm": True, "worker": True}
 
 
 def test_a_killed_verifier_worker_is_named(server: Server, ask: Any) -> None:
@@ -181,6 +184,6 @@ def test_a_killed_verifier_worker_is_named(server: Server, ask: Any) -> None:
     assert "worker" in after.json()["error"]["message"]
     assert json.loads(after.text)["error"]["code"] == "verifier_unavailable"
     verifiers = {v["name"]: v["healthy"] for v in server.http.get("/v1/ttc/verifiers").json()["data"]}
-    assert verifiers == {"orm": True, "prm": True, "worker": False}
+    assert verifiers == {"solver": True, "prm": True, "worker": False}
     request["ttc"] = {"strategy": "best_of_n", "n": 2}
     assert server.http.post("/v1/chat/completions", json=request).status_code == 200
