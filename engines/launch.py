@@ -46,6 +46,8 @@ ENVIRONMENT: Mapping[str, str] = {"VLLM_LOGGING_LEVEL": "WARNING"}
 
 CPU_ENVIRONMENT: Mapping[str, str] = {
     "OMP_NUM_THREADS": "1",
+    # The first log-probabilities asked for would be compiled, which takes many seconds and a C++ compiler.
+    "TORCH_COMPILE_DISABLE": "1",
     "TORCH_CPP_LOG_LEVEL": "ERROR",
     "VLLM_LOGGING_LEVEL": "ERROR",
 }
