@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,12 +85,13 @@ async def test_both_engines_give_the_same(local: VLLMGenerator, remote: RemoteGe
 async def test_the_models_own_settings_are_the_default(
     local: VLLMGenerator, generator: Engine, chat: Chat
 ) -> None:
-    """The policy's generation config says temperature 0.8."""
-    assert local._defaults["temperature"] == 0.8
+    """What the policy's generation config says is what a request without a temperature gets."""
+    config = json.loads((Path(local._engine.model_config.model) / "generation_config.json").read_text())
+    assert local._defaults["temperature"] == config["temperature"]
     prompt = await generator.render(chat)
     silent, said, other = [
         [c.ids for c in await sample(generator, prompt, Sampling(max_tokens=30, seed=2, temperature=t), n=8)]
-        for t in (None, 0.8, 2.0)
+        for t in (None, config["temperature"], 2.0)
     ]
     assert silent == said
     assert said != other
