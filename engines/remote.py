@@ -41,6 +41,7 @@ class RemoteGenerator(Sampler):
         self.model = model
         self.context = context
         self.continues = vllm
+        self.ends: frozenset[int] = frozenset()
         self._connection = connection
         self._vllm = vllm
         self._tokenizes = tokenizes
@@ -126,13 +127,24 @@ class RemoteGenerator(Sampler):
             answer = await self._connection.post("/tokenize", body)
         except InvalidRequest as error:
             raise InvalidRequest(f"the messages cannot be rendered: {error}", param="messages") from error
-        tokens = answer.get("tokens")
-        if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
-            raise self._strange("it names no tokens")
-        ids = tuple(tokens)
+        ids = self._tokens(answer)
         if len(ids) >= self.context:
             raise too_long(len(ids), self.context)
         return Prompt(chat=chat, ids=ids)
+
+    async def append(self, prompt: Prompt, text: str) -> Prompt:
+        """The prompt with a text put into the answer.
+
+        Raises:
+            EngineUnavailable: the server does not answer.
+            Unsupported: it cannot continue a partial answer.
+        """
+        if not self.continues:
+            raise Unsupported(f"model {self.model!r} cannot continue a partial answer", param="ttc.strategy")
+        if not self._tokenizes:
+            return prompt.append(text, ())
+        body = {"model": self.model, "prompt": text, "add_special_tokens": False}
+        return prompt.append(text, self._tokens(await self._connection.post("/tokenize", body)))
 
     async def _run(self, request: Request) -> AsyncGenerator[None, None]:
         path, body = self._for_tokens(request) if self._tokenizes else self._for_chat(request)
@@ -239,6 +251,12 @@ class RemoteGenerator(Sampler):
                 )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise self._strange(f"its answer makes no sense ({type(error).__name__})") from error
+
+    def _tokens(self, answer: Mapping[str, Any]) -> tuple[int, ...]:
+        tokens = answer.get("tokens")
+        if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
+            raise self._strange("it names no tokens")
+        return tuple(tokens)
 
     def _strange(self, what: str) -> EngineUnavailable:
         return EngineUnavailable(f"the server of model {self.model!r} failed: {what}")

@@ -42,6 +42,7 @@ class VLLMGenerator(Sampler):
         self.model = model
         self.context: int = engine.model_config.max_model_len
         self._engine = engine
+        self.ends = _ends(engine)
         self._defaults: Mapping[str, Any] = engine.model_config.get_diff_sampling_param()
         self._texts: dict[int, str] = {}
 
@@ -85,6 +86,10 @@ class VLLMGenerator(Sampler):
         if len(ids) >= self.context:
             raise too_long(len(ids), self.context)
         return Prompt(chat=chat, ids=ids)
+
+    async def append(self, prompt: Prompt, text: str) -> Prompt:
+        """The prompt with a text put into the answer."""
+        return prompt.append(text, await self.encode(text))
 
     async def encode(self, text: str) -> tuple[int, ...]:
         """The token ids of a text, no special tokens added."""
@@ -177,6 +182,14 @@ class VLLMGenerator(Sampler):
             named = first if first in VLLM or first in Sampling.__dataclass_fields__ else None
             return InvalidRequest(message, param=getattr(error, "parameter", None) or named)
         return EngineUnavailable(f"the engine of model {self.model!r} failed: {error}")
+
+
+def _ends(engine: AsyncLLM) -> frozenset[int]:
+    """The tokenizer's end of sequence and those of the model's generation config."""
+    config = engine.model_config.try_get_generation_config()
+    told = config.get("eos_token_id")
+    also = told if isinstance(told, list) else [told]
+    return frozenset(id for id in (engine.get_tokenizer().eos_token_id, *also) if id is not None)
 
 
 def _update(request: Request, output: RequestOutput) -> None:

@@ -188,10 +188,14 @@ class _Noticed:
 
     def __init__(self, inner: Generator, begun: asyncio.Event) -> None:
         self._inner, self._begun = inner, begun
-        self.model, self.continues, self.context = inner.model, inner.continues, inner.context
+        self.model, self.continues = inner.model, inner.continues
+        self.context, self.ends = inner.context, inner.ends
 
     async def render(self, chat: Chat) -> Prompt:
         return await self._inner.render(chat)
+
+    async def append(self, prompt: Prompt, text: str) -> Prompt:
+        return await self._inner.append(prompt, text)
 
     def sample(
         self, prompt: Prompt, sampling: Sampling, *, n: int = 1, meter: Meter | None = None

@@ -13,7 +13,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from mull.run import Run
-from mull.strategies.base import StrategyModel
+from mull.strategies.base import Cost, StrategyModel
 from mull.strategies.ranking import by_score, read
 from mull.types import Aggregation, Answer, Candidate, Finish, Task, VerifierKind
 
@@ -30,6 +30,14 @@ class BeamSearch(StrategyModel):
     scores: ClassVar[VerifierKind | None] = "process"
     continues: ClassVar[bool] = True
 
+    source: ClassVar[str] = (
+        "Snell et al. 2024, Scaling LLM Test-Time Compute Optimally can be More Effective than Scaling Model "
+        "Parameters, https://arxiv.org/abs/2408.03314"
+    )
+    cost_model: ClassVar[str] = (
+        "width * expand generations (of one step) and as many scores a level; at most depth levels"
+    )
+
     width: int = Field(4, ge=1, le=128, description="How many partial answers survive a level.")
     expand: int = Field(4, ge=1, le=128, description="How many next steps to sample from each of them.")
     depth: int = Field(40, ge=1, le=1000, description="Longest answer, in steps; longer ones are cut off.")
@@ -38,6 +46,10 @@ class BeamSearch(StrategyModel):
     prune: float = Field(
         0.0, ge=0, le=1, description="Drop beams that score below this share of the level's best one."
     )
+
+    def cost(self) -> Cost:
+        """`width * expand` steps and scores at each of `depth` levels."""
+        return Cost(generations=1, scores=1) * (self.width * self.expand * self.depth)
 
     async def __call__(self, task: Task, run: Run) -> Answer:
         """Search level by level."""

@@ -11,7 +11,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from mull.run import Run
-from mull.strategies.base import StrategyModel
+from mull.strategies.base import Cost, StrategyModel
 from mull.strategies.ranking import by_score, by_votes, read, with_scores
 from mull.types import Aggregation, Answer, Choice, Task, VerifierKind
 
@@ -24,8 +24,17 @@ class BestOfN(StrategyModel):
 
     scores: ClassVar[VerifierKind | None] = "outcome"
 
+    source: ClassVar[str] = (
+        "Cobbe et al. 2021, Training Verifiers to Solve Math Word Problems, https://arxiv.org/abs/2110.14168"
+    )
+    cost_model: ClassVar[str] = "n generations, n scores"
+
     n: int = Field(16, ge=1, le=1024, description="How many answers to sample.")
     aggregate: Aggregation = Field("min", description="How a process verifier's step scores become one.")
+
+    def cost(self) -> Cost:
+        """`n` generations and as many scores."""
+        return Cost(generations=self.n, scores=self.n)
 
     async def __call__(self, task: Task, run: Run) -> Answer:
         """Sample, score, take the best."""
@@ -42,6 +51,11 @@ class WeightedBestOfN(BestOfN):
 
     Cost: `n` generations and `n` verifier scores. Without any readable answer it is `best_of_n`.
     """
+
+    source: ClassVar[str] = (
+        "Li et al. 2023, Making Language Models Better Reasoners with Step-Aware Verifier, "
+        "https://arxiv.org/abs/2206.02336"
+    )
 
     async def __call__(self, task: Task, run: Run) -> Answer:
         """Sample, score, vote with the scores as weights."""

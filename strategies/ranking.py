@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mull.errors import InvalidRequest
+from mull.errors import BudgetTooSmall
 from mull.run import Run
 from mull.types import Aggregation, Answer, Candidate, Choice, Score
 
@@ -19,13 +19,12 @@ async def read(run: Run, candidates: Sequence[Candidate]) -> list[Choice]:
     """Each candidate with its final answer; equal answers get the spelling of the first of them.
 
     Raises:
-        InvalidRequest: there is no candidate at all, which only a budget too small can cause.
+        BudgetTooSmall: there is no candidate at all, which only a budget too small can cause.
     """
     if not candidates:
-        raise InvalidRequest(
+        raise BudgetTooSmall(
             f"the budget allowed no answer at all: {run.stopped} ran out first; allow more",
             param="ttc.budget",
-            code="budget_exhausted",
         )
     answers = await run.answers_of(candidates)
     groups = await run.group(answers)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from mull.run import Run
-from mull.strategies.base import StrategyModel
+from mull.strategies.base import Cost, StrategyModel
 from mull.strategies.ranking import by_score, read
 from mull.types import Answer, Task
 
 
 class Single(StrategyModel):
     """The model's own answer, streamed as it is generated; `n` independent ones when the request asks."""
+
+    cost_model: ClassVar[str] = "1 generation, or as many as the request's n"
+
+    def cost(self) -> Cost:
+        """One generation."""
+        return Cost(generations=1)
 
     async def __call__(self, task: Task, run: Run) -> Answer:
         """Sample once (or the request's `n` times), greedily at temperature 0."""

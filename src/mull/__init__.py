@@ -7,11 +7,12 @@ from mull.errors import (
     InvalidRequest,
     MullError,
     NotFound,
+    RetrieverUnavailable,
     Unavailable,
     Unsupported,
     VerifierUnavailable,
 )
-from mull.protocols import Generator, Strategy, Verifier
+from mull.protocols import Generator, Retriever, Strategy, Verifier
 from mull.registry import Registry
 from mull.run import Run
 from mull.trace import Node, Trace
@@ -25,6 +26,7 @@ from mull.types import (
     Completion,
     Finish,
     Meter,
+    Passage,
     Prompt,
     Sampling,
     Score,
@@ -56,8 +58,11 @@ __all__ = [
     "MullError",
     "Node",
     "NotFound",
+    "Passage",
     "Prompt",
     "Registry",
+    "Retriever",
+    "RetrieverUnavailable",
     "Run",
     "Sampling",
     "Score",

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 Limit = Literal["tokens", "seconds", "samples"]
 
@@ -29,15 +29,26 @@ class Budget:
     that concurrent calls cannot overspend together.
     """
 
-    def __init__(self, limits: Limits | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        parent: Budget | None = None,
+    ) -> None:
         self.limits = limits or Limits()
         self._clock = clock
+        self._parent = parent
         self.started = clock()
         self.tokens = 0
         self.samples = 0
         self._reserved = 0
         self._settled = asyncio.Event()
         self.exhausted: Limit | None = None
+
+    def child(self, limits: Limits) -> Budget:
+        """A part of this budget with limits of its own: what it spends, this one spends too."""
+        return Budget(limits, clock=self._clock, parent=self)
 
     @property
     def seconds(self) -> float:
@@ -47,27 +58,36 @@ class Budget:
     @property
     def seconds_left(self) -> float | None:
         """Seconds until the deadline (not below 0); None without one."""
-        return None if self.limits.seconds is None else max(0.0, self.limits.seconds - self.seconds)
+        own = None if self.limits.seconds is None else max(0.0, self.limits.seconds - self.seconds)
+        return own if self._parent is None else _least(own, self._parent.seconds_left)
 
     @property
     def tokens_left(self) -> int | None:
         """Tokens neither spent nor reserved; None without a limit."""
         limit = self.limits.tokens
-        return None if limit is None else max(0, limit - self.tokens - self._reserved)
+        own = None if limit is None else max(0, limit - self.tokens - self._reserved)
+        return own if self._parent is None else _least(own, self._parent.tokens_left)
 
     @property
     def samples_left(self) -> int | None:
         """Generations that may still start; None without a limit."""
-        return None if self.limits.samples is None else max(0, self.limits.samples - self.samples)
+        own = None if self.limits.samples is None else max(0, self.limits.samples - self.samples)
+        return own if self._parent is None else _least(own, self._parent.samples_left)
 
     @property
     def reserved(self) -> int:
         """Tokens promised to calls in flight."""
-        return self._reserved
+        return self._reserved if self._parent is None else max(self._reserved, self._parent.reserved)
 
     def exhaust(self, limit: Limit) -> None:
-        """Note the first limit that stopped the run."""
+        """Note the first limit that stopped the run.
+
+        A part that has spent its own share says nothing of the whole, whose other parts go on.
+        """
         self.exhausted = self.exhausted or limit
+        parent = self._parent
+        if parent is not None and limit == "seconds" and parent.seconds_left == 0.0:
+            parent.exhaust(limit)
 
     def reserve(self, n: int, each: int) -> tuple[int, int]:
         """Reserve up to `n` generations of at most `each` tokens.
@@ -80,19 +100,23 @@ class Budget:
         if self.seconds_left == 0.0:
             self.exhaust("seconds")
             return 0, 0
-        if self.samples_left is not None:
-            n = min(n, self.samples_left)
-            if n == 0:
+        if self.limits.samples is not None:
+            n = min(n, self.limits.samples - self.samples)
+            if n <= 0:
                 self.exhaust("samples")
                 return 0, 0
-        left = self.tokens_left
+        left = None if self.limits.tokens is None else self.limits.tokens - self.tokens - self._reserved
         if left is not None:
             if left < each and self._reserved:
                 return 0, 0
-            if left == 0:
+            if left <= 0:
                 self.exhaust("tokens")
                 return 0, 0
             n, each = (min(n, left // each), each) if left >= each else (1, left)
+        if self._parent is not None:
+            n, each = self._parent.reserve(n, each)
+            if n == 0 and self._parent.exhausted is not None:
+                self.exhaust(self._parent.exhausted)
         self._reserved += n * each
         self.samples += n
         return n, each
@@ -103,7 +127,17 @@ class Budget:
         self.tokens += spent
         self._settled.set()
         self._settled = asyncio.Event()
+        if self._parent is not None:
+            self._parent.settle(reserved, spent)
 
     async def settled(self) -> None:
         """Wait until some call in flight gives back what it had reserved."""
-        await self._settled.wait()
+        await (self._settled.wait() if self._parent is None else self._parent.settled())
+
+
+Number = TypeVar("Number", int, float)
+
+
+def _least(own: Number | None, other: Number | None) -> Number | None:
+    """The smaller of two limits, None being none."""
+    return own if other is None else other if own is None else min(own, other)

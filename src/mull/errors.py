@@ -2,11 +2,13 @@
 
     MullError
     ├── InvalidRequest        400  the caller asked for something that cannot be
+    │   ├── BudgetTooSmall    400  the budget did not allow a single token
     │   ├── NotFound          404  a name (model, verifier, strategy, trace) that does not exist
     │   └── Unsupported       400  a capability that the engine or verifier lacks
     └── Unavailable           503  something mull depends on does not answer
         ├── EngineUnavailable
-        └── VerifierUnavailable
+        ├── VerifierUnavailable
+        └── RetrieverUnavailable
 
 Running out of budget is not an error: the best answer so far is returned, flagged.
 """
@@ -36,6 +38,12 @@ class InvalidRequest(MullError):
     status = 400
     type = "invalid_request_error"
     code = "invalid_value"
+
+
+class BudgetTooSmall(InvalidRequest):
+    """The budget did not allow an answer at all."""
+
+    code = "budget_exhausted"
 
 
 class NotFound(InvalidRequest):
@@ -69,6 +77,16 @@ class VerifierUnavailable(Unavailable):
     """A verifier died, refused or did not answer; `name` says which."""
 
     code = "verifier_unavailable"
+
+    def __init__(self, message: str, *, name: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class RetrieverUnavailable(Unavailable):
+    """A retriever's index cannot be read or its store does not answer; `name` says which."""
+
+    code = "retriever_unavailable"
 
     def __init__(self, message: str, *, name: str) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""The three seams of mull. Everything else implements one of them or is handed one."""
+"""The seams of mull. Everything else implements one of them or is handed one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mull.types import (
     Chunk,
     Completion,
     Meter,
+    Passage,
     Prompt,
     Sampling,
     Score,
@@ -37,12 +38,22 @@ class Generator(Protocol):
     """Whether it can continue a partial answer (step search needs it)."""
     context: int
     """Longest prompt plus completion, in tokens."""
+    ends: frozenset[int]
+    """Ids of the tokens that end an answer; empty where they are not known."""
 
     async def render(self, chat: Chat) -> Prompt:
         """Apply the chat template.
 
         Raises:
             InvalidRequest: the chat cannot be rendered or is longer than the context.
+        """
+        ...
+
+    async def append(self, prompt: Prompt, text: str) -> Prompt:
+        """The prompt with a text put into the answer that the model did not generate.
+
+        Raises:
+            Unsupported: the engine cannot continue a partial answer.
         """
         ...
 
@@ -78,6 +89,21 @@ class Verifier(Protocol):
 
         Raises:
             VerifierUnavailable: the verifier died or does not answer.
+        """
+        ...
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Finds texts that bear on a query."""
+
+    name: str
+
+    async def search(self, query: str, k: int) -> list[Passage]:
+        """At most `k` passages, best first; equal scores in the order in which they were indexed.
+
+        Raises:
+            RetrieverUnavailable: the index cannot be read or its store does not answer.
         """
         ...
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from mull.answers import Answers
-from mull.budget import Budget
-from mull.errors import InvalidRequest, Unsupported
-from mull.protocols import Generator, Verifier
+from mull.budget import Budget, Limits
+from mull.errors import InvalidRequest, NotFound, Unsupported, one_of
+from mull.protocols import Generator, Retriever, Verifier
 from mull.trace import Trace
 from mull.types import (
     Aggregation,
@@ -21,6 +22,7 @@ from mull.types import (
     Chunk,
     Completion,
     Meter,
+    Passage,
     Sampling,
     Score,
     Task,
@@ -29,6 +31,18 @@ from mull.types import (
 )
 
 UNKNOWN = Score(value=0.0, known=False)
+
+T = TypeVar("T")
+
+
+@dataclass
+class _Spent:
+    """What a request has cost so far, whichever part of it spent it."""
+
+    usage: Usage = field(default_factory=Usage)
+    calls: int = 0
+    verifier_calls: int = 0
+    verifier_tokens: int = 0
 
 
 class Run:
@@ -44,6 +58,8 @@ class Run:
         generator: Generator,
         answers: Answers,
         verifier: Verifier | None = None,
+        models: Mapping[str, Generator] | None = None,
+        retrievers: Mapping[str, Retriever] | None = None,
         budget: Budget | None = None,
         trace: Trace | None = None,
         commit: Callable[[Chunk], None] | None = None,
@@ -52,76 +68,258 @@ class Run:
         self.budget = budget or Budget()
         self.trace = trace or Trace()
         self.rng = random.Random(task.sampling.seed)
-        self.usage = Usage()
-        """Everything the engine was given and generated, cancelled work included."""
-        self.calls = 0
-        """Engine requests."""
-        self.verifier_calls = 0
-        self.verifier_tokens = 0
         self._generator = generator
         self._verifier = verifier
+        self._models = models or {}
+        self._retrievers = retrievers or {}
         self._answers = answers
         self._commit = commit
         self._committed = ""
         self._drawn: dict[tuple[int, ...] | str, int] = {}
+        self._pool: list[Candidate] = []
         self._early: str | None = None
         self._turn = asyncio.Lock()
+        self._spent = _Spent()
+        self._parent: Run | None = None
+        self._under = 0
+        self._children = 0
+        self._name = ""
+
+    @property
+    def usage(self) -> Usage:
+        """Everything engines were given and generated for the request, cancelled work included."""
+        return self._spent.usage
+
+    @property
+    def calls(self) -> int:
+        """Engine requests."""
+        return self._spent.calls
+
+    @property
+    def verifier_calls(self) -> int:
+        """Calls of the verifier."""
+        return self._spent.verifier_calls
+
+    @property
+    def verifier_tokens(self) -> int:
+        """Tokens that the verifier computed."""
+        return self._spent.verifier_tokens
+
+    @property
+    def context(self) -> int:
+        """Longest prompt plus completion of the model, in tokens."""
+        return self._generator.context
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Ids of the tokens that end an answer; empty where the engine does not tell."""
+        return self._generator.ends
+
+    # -- parts of a run -----------------------------------------------------------------------------------
+
+    def child(
+        self,
+        *,
+        task: Task | None = None,
+        model: str | None = None,
+        limits: Limits | None = None,
+        drawn: Sequence[Candidate] = (),
+        under: int | None = None,
+        commits: bool = False,
+    ) -> Run:
+        """A run for a part of the work: it spends from this budget and adds to this trace.
+
+        Its seeds depend on how many children there were before, so make those that run at the same time
+        in an order that does not depend on what finishes first.
+
+        Args:
+            task: What it solves; this run's task by default.
+            model: Another model of the server.
+            limits: What it may spend at most; by default all that is left of this run's budget.
+            drawn: Whole answers to this task that exist already: sampling from the root takes these first.
+            under: Trace node below which it begins; by default where this run began.
+            commits: Whether what it commits is the begin of this run's answer.
+
+        Raises:
+            NotFound: the server has no such model.
+        """
+        if model is not None and model not in self._models:
+            raise NotFound(
+                f"unknown model {model!r:.80}; known are {one_of(self._models)}", param="ttc.models"
+            )
+        self._children += 1
+        run = Run(
+            task=task or self.task,
+            generator=self._generator if model is None else self._models[model],
+            answers=self._answers,
+            verifier=self._verifier,
+            models=self._models,
+            retrievers=self._retrievers,
+            budget=self.budget if limits is None else self.budget.child(limits),
+            trace=self.trace,
+            commit=self.commit if commits and self._commit is not None else None,
+        )
+        run._name = f"{self._name}/{self._children}"
+        run.rng = random.Random(repr((run.task.sampling.seed, run._name)) if run._seeded else None)
+        run._pool = list(drawn)
+        run._turn, run._spent, run._parent = self._turn, self._spent, self
+        run._under = self._under if under is None else under
+        return run
+
+    def mark(self, kind: str, text: str = "", *, parent: int | None = None, **data: Any) -> int:
+        """Add a node that costs nothing to the trace (a stage, a decision) and return its id."""
+        above = self._under if parent is None else parent
+        return self.trace.add(parent=above, kind=kind, text=text, started=self.trace.now(), data=data)
 
     # -- generating ---------------------------------------------------------------------------------------
 
-    async def start(self, chat: Chat | None = None) -> Candidate:
-        """The root of a search: the task's chat (or another one) rendered, nothing generated yet."""
-        return Candidate(prompt=await self._generator.render(chat or self.task.chat))
+    async def start(self, chat: Chat | None = None, *, under: int | None = None) -> Candidate:
+        """The root of a search: the task's chat (or another one) rendered, nothing generated yet.
+
+        `under` is the trace node that it hangs below, by default where the run began.
+        """
+        prompt = await self._generator.render(chat or self.task.chat)
+        return Candidate(prompt=prompt, node=self._under if under is None else under)
+
+    async def ask(
+        self,
+        chat: Chat,
+        *,
+        n: int = 1,
+        sampling: Sampling | None = None,
+        under: int | None = None,
+        kind: str = "ask",
+    ) -> list[Candidate]:
+        """`n` replies of the model to another chat (a critique, a verdict), by index.
+
+        Fewer come when the budget runs out, none when the chat is too long for the model's context, which
+        the trace then says.
+        """
+        try:
+            root = await self.start(chat, under=under)
+        except InvalidRequest as refused:
+            if refused.code != "context_length_exceeded":
+                raise
+            self.mark("too_long", chat.question, parent=under)
+            return []
+        return await self.collect(root, n=n, sampling=sampling, kind=kind)
+
+    async def append(self, origin: Candidate, text: str, *, kind: str = "forced") -> Candidate:
+        """The candidate with a text put into its answer that the model did not generate.
+
+        An answer that had ended is open again: it can be continued.
+
+        Raises:
+            Unsupported: the engine cannot continue a partial answer.
+        """
+        self._require_continuing(origin, text)
+        prompt = origin.prompt
+        if origin.complete and prompt.ids is not None:
+            if prompt.ids[-1:] and prompt.ids[-1] in self._generator.ends:
+                prompt = replace(prompt, ids=prompt.ids[:-1], generated=prompt.generated - 1)
+            else:
+                # It ended in a stop string, whose ids are there although its text is not.
+                prompt = await self._generator.append(prompt.root, prompt.text)
+        prompt = await self._generator.append(prompt, text)
+        node = self.mark(kind, text, parent=origin.node)
+        return replace(origin, prompt=prompt, steps=(*origin.steps, text), finish="step", node=node)
 
     async def sample(
-        self, origin: Candidate, *, n: int = 1, step: str | None = None, kind: str = "sample"
+        self,
+        origin: Candidate,
+        *,
+        n: int = 1,
+        step: str | None = None,
+        span: int | None = None,
+        sampling: Sampling | None = None,
+        kind: str = "sample",
     ) -> AsyncGenerator[Candidate, None]:
         """Sample `n` continuations of `origin`, in the order in which they finish.
 
-        With `step`, each ends at most one step further. Fewer come when the budget runs out. An origin with
-        no room left under the request's `max_tokens` or the model's context comes back once, truncated.
-        Close the iterator (`contextlib.aclosing`) to abort what has not finished.
+        Fewer come when the budget runs out. An origin with no room left under the request's `max_tokens` or
+        the model's context comes back once, truncated. Close the iterator (`contextlib.aclosing`) to abort
+        what has not finished.
+
+        Args:
+            origin: What to continue.
+            n: How many.
+            step: Each ends at most one step further, in this delimiter.
+            span: Each ends at most so many tokens further; what is cut there has finish `step`.
+            sampling: How; by default as the task says.
+            kind: What the trace calls them.
 
         Raises:
             Unsupported: `step`, or an origin with text, on an engine that cannot continue a prefix.
             InvalidRequest: several samples at temperature 0, which would all be the same.
         """
         self._require_continuing(origin, step)
-        if n > 1 and self.task.sampling.temperature == 0:
+        asked = sampling or self.task.sampling
+        if n > 1 and asked.temperature == 0:
             raise InvalidRequest(
                 f"temperature 0 makes {n} samples the same; use a temperature above 0 with this strategy",
                 param="temperature",
             )
-        each = self._room(origin)
-        if each <= 0:
+        given = self._take(origin, n) if step is None and span is None and sampling is None else []
+        for index, candidate in enumerate(given):
+            yield replace(candidate, index=index)
+        n -= len(given)
+        if n == 0:
+            return
+        room = self._room(origin, asked)
+        if room <= 0:
             yield replace(origin, finish="length")
             return
-        sampling = replace(self.task.sampling, step=step, seed=self._draw_seed(origin, n))
+        seeded = replace(asked, step=step, seed=self._draw_seed(origin, n))
         queue: asyncio.Queue[Candidate | None] = asyncio.Queue()
-        feeder = asyncio.create_task(self._feed(origin, sampling, n, each, kind, queue))
+        feeder = asyncio.create_task(self._feed(origin, seeded, n, room, span, kind, queue))
         feeder.add_done_callback(lambda _: queue.put_nowait(None))
         try:
-            while (candidate := await queue.get()) is not None:
-                yield candidate
+            while (sampled := await queue.get()) is not None:
+                yield replace(sampled, index=sampled.index + len(given))
             await feeder
         finally:
             feeder.cancel()
             await asyncio.gather(feeder, return_exceptions=True)
 
     async def collect(
-        self, origin: Candidate, *, n: int = 1, step: str | None = None, kind: str = "sample"
+        self,
+        origin: Candidate,
+        *,
+        n: int = 1,
+        step: str | None = None,
+        span: int | None = None,
+        sampling: Sampling | None = None,
+        kind: str = "sample",
     ) -> list[Candidate]:
         """All of `sample`, ordered by index, so that nothing depends on which finished first."""
-        async with aclosing(self.sample(origin, n=n, step=step, kind=kind)) as samples:
+        samples = self.sample(origin, n=n, step=step, span=span, sampling=sampling, kind=kind)
+        async with aclosing(samples):
             return sorted([c async for c in samples], key=lambda c: c.index)
 
     async def expand(
-        self, origins: Sequence[Candidate], *, n: int = 1, step: str | None = None, kind: str = "step"
+        self,
+        origins: Sequence[Candidate],
+        *,
+        n: int = 1,
+        step: str | None = None,
+        span: int | None = None,
+        sampling: Sampling | None = None,
+        kind: str = "step",
     ) -> list[list[Candidate]]:
         """`collect` from several origins at once; one failure stops the spending of the others."""
+        return await self.together(
+            [self.collect(o, n=n, step=step, span=span, sampling=sampling, kind=kind) for o in origins]
+        )
+
+    async def together(self, work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+        """Do several things at once, results in order; one failure stops the spending of the others.
+
+        Each should ask for generations once: after the first, the order of asking is that of finishing,
+        and with it who gets the last of a budget.
+        """
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self.collect(o, n=n, step=step, kind=kind)) for o in origins]
+                tasks = [group.create_task(each) for each in work]
         except BaseExceptionGroup as failed:
             raise _first(failed) from None
         return [task.result() for task in tasks]
@@ -132,10 +330,10 @@ class Run:
         Returns:
             The candidate, truncated where a deadline cut it; None if the budget allowed nothing at all.
         """
-        if self._commit is None and self.budget.limits.seconds is None:
+        if self._pool or (self._commit is None and self.budget.seconds_left is None):
             return next(iter(await self.collect(origin, kind=kind)), None)
         self._require_continuing(origin)
-        room = self._room(origin)
+        room = self._room(origin, self.task.sampling)
         if room <= 0:
             return replace(origin, finish="length")
         seed = self._draw_seed(origin, 1)
@@ -198,14 +396,14 @@ class Run:
             raise InvalidRequest("this strategy needs a verifier", param="ttc.verifier")
         if not candidates:
             return []
-        self.verifier_calls += 1
+        self._spent.verifier_calls += 1
         scores: list[Score] = []
         async with self._in_time():
             scores = await self._verifier.score(self.task, candidates)
         if not scores:
             return [UNKNOWN] * len(candidates)
         for candidate, score in zip(candidates, scores, strict=True):
-            self.verifier_tokens += score.tokens
+            self._spent.verifier_tokens += score.tokens
             self.trace.score(candidate.node, score, score.reduce(how))
         return scores
 
@@ -225,11 +423,38 @@ class Run:
             self.budget.exhaust("seconds")
         return groups
 
+    async def retrieve(self, query: str, k: int, *, name: str | None = None) -> list[Passage]:
+        """At most `k` passages that bear on a query, best first, from a retriever of the server.
+
+        When the deadline passes meanwhile, there are none.
+
+        Raises:
+            InvalidRequest: the server has none, or several and `name` does not say which.
+            NotFound: it has none of this name.
+            RetrieverUnavailable: it does not answer.
+        """
+        known = self._retrievers
+        if not known:
+            raise InvalidRequest("this strategy needs a retriever; none is configured", param="ttc.retriever")
+        if name is None and len(known) > 1:
+            raise InvalidRequest(f"name a retriever: {one_of(known)}", param="ttc.retriever")
+        if name is not None and name not in known:
+            raise NotFound(
+                f"unknown retriever {name!r:.80}; known are {one_of(known)}", param="ttc.retriever"
+            )
+        found: list[Passage] = []
+        async with self._in_time():
+            found = await known[name or next(iter(known))].search(query, k)
+        self.mark("retrieve", query, passages=[{"id": p.id, "score": p.score} for p in found])
+        return found
+
     # -- ending -------------------------------------------------------------------------------------------
 
     def stop(self, reason: str) -> None:
         """Say why the strategy ended before doing all it could (`consensus`, say)."""
         self._early = self._early or reason
+        if self._parent is not None:
+            self._parent.stop(reason)
 
     @property
     def stopped(self) -> str:
@@ -238,14 +463,25 @@ class Run:
 
     # -- inside -------------------------------------------------------------------------------------------
 
+    @property
+    def _seeded(self) -> bool:
+        return self.task.sampling.seed is not None
+
+    def _take(self, origin: Candidate, n: int) -> list[Candidate]:
+        """Up to `n` of the answers drawn already, where they would be drawn again."""
+        if not self._pool or origin.steps or origin.prompt != self._pool[0].prompt.root:
+            return []
+        taken, self._pool = self._pool[:n], self._pool[n:]
+        return taken
+
     def _require_continuing(self, origin: Candidate, step: str | None = None) -> None:
         if (step or origin.steps) and not self._generator.continues:
             raise Unsupported("this model's engine cannot continue a partial answer", param="ttc.strategy")
 
-    def _room(self, origin: Candidate) -> int:
+    def _room(self, origin: Candidate, sampling: Sampling) -> int:
         """Tokens that may still be generated from `origin`."""
         room = self._generator.context - len(origin.prompt.ids or ())
-        asked = self.task.sampling.max_tokens
+        asked = sampling.max_tokens
         return room if asked is None else min(room, asked - origin.tokens)
 
     def _draw_seed(self, origin: Candidate, n: int) -> int | None:
@@ -255,7 +491,8 @@ class Run:
         path = origin.prompt.ids if origin.prompt.ids is not None else origin.text
         drawn = self._drawn.get(path, 0)
         self._drawn[path] = drawn + n
-        digest = hashlib.blake2b(repr((self.task.sampling.seed, path)).encode(), digest_size=4).digest()
+        key = (self.task.sampling.seed, path, *([self._name] if self._name else []))
+        digest = hashlib.blake2b(repr(key).encode(), digest_size=4).digest()
         return int.from_bytes(digest) % (2**31 - 2**20) + drawn
 
     async def _feed(
@@ -263,7 +500,8 @@ class Run:
         origin: Candidate,
         sampling: Sampling,
         n: int,
-        each: int,
+        room: int,
+        span: int | None,
         kind: str,
         queue: asyncio.Queue[Candidate | None],
     ) -> None:
@@ -272,14 +510,14 @@ class Run:
             # One feeder at a time, in the order of their asking: who gets the last tokens must not depend on
             # which call happens to finish first.
             async with self._in_time(), asyncio.TaskGroup() as group, self._turn:
-                done = 0
+                done, each = 0, room if span is None else min(room, span)
                 while done < n:
                     granted, limit = await self._grant(n - done, each)
                     if not granted:
                         break
                     seed = None if sampling.seed is None else sampling.seed + done
                     call = replace(sampling, max_tokens=limit, seed=seed)
-                    group.create_task(self._call(origin, call, granted, done, each, kind, queue))
+                    group.create_task(self._call(origin, call, granted, done, each, room, kind, queue))
                     done += granted
         except BaseExceptionGroup as failed:
             raise _first(failed) from None
@@ -314,6 +552,7 @@ class Run:
         sampling: Sampling,
         n: int,
         first: int,
+        each: int,
         room: int,
         kind: str,
         queue: asyncio.Queue[Candidate | None],
@@ -328,7 +567,9 @@ class Run:
                     left -= 1
                     billed += completion.usage.completion
                     self.budget.settle(limit, completion.usage.completion)
-                    self._note_cut(completion, limit, room)
+                    self._note_cut(completion, limit, each)
+                    if completion.finish == "length" and completion.usage.completion >= each < room:
+                        completion = replace(completion, finish="step")
                     candidate = self._grow(origin, completion, started, kind)
                     queue.put_nowait(replace(candidate, index=first + completion.index))
         finally:
@@ -339,8 +580,8 @@ class Run:
 
     def _settle(self, meter: Meter, reserved: int, spent: int) -> None:
         self.budget.settle(reserved, spent)
-        self.usage += meter.usage
-        self.calls += meter.calls
+        self._spent.usage += meter.usage
+        self._spent.calls += meter.calls
 
     def _grow(self, origin: Candidate, completion: Completion, started: float, kind: str) -> Candidate:
         node = self.trace.add(

@@ -141,13 +141,36 @@ class Prompt:
     text: str = ""
     """The part of the answer generated so far."""
     generated: int = 0
-    """How many of the last `ids` were generated."""
+    """How many of the last `ids` are the answer so far."""
 
     def extend(self, completion: Completion) -> Prompt:
         """This prompt with a completion appended, token by token as the engine gave it."""
         ids = None if self.ids is None else self.ids + completion.ids
         generated = self.generated + (len(completion.ids) or completion.usage.completion)
         return replace(self, ids=ids, text=self.text + completion.text, generated=generated)
+
+    def append(self, text: str, ids: Sequence[int]) -> Prompt:
+        """This prompt with a text and its token ids appended that nobody generated."""
+        own = None if self.ids is None else self.ids + tuple(ids)
+        return replace(self, ids=own, text=self.text + text, generated=self.generated + len(ids))
+
+    @property
+    def root(self) -> Prompt:
+        """The prompt without any answer."""
+        ids = None if self.ids is None else self.ids[: len(self.ids) - self.generated]
+        return replace(self, ids=ids, text="", generated=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passage:
+    """A text that a retriever found, or will find."""
+
+    text: str
+    id: str = ""
+    score: float = 0.0
+    """How well it matches the query, in the retriever's own unit: higher is better."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever else its source says of it (title, address, page)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +185,8 @@ class Task:
     """How a final answer is found in a text; see `mull.answers`."""
     reference: str | None = None
     """A known right answer, for rule verifiers and for measuring."""
+    documents: tuple[Passage, ...] = ()
+    """What was retrieved for it, best first: what answers are to be held against."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from mull.errors import EngineUnavailable, InvalidRequest
+from mull.errors import EngineUnavailable, InvalidRequest, Unsupported
 from mull.testing.world import Script
 from mull.types import Chat, Chunk, Completion, Finish, Meter, Prompt, Sampling, TokenLogprob, Usage, text_of
 
@@ -54,6 +54,7 @@ class ScriptedGenerator:
         self.model = model
         self.continues = continues
         self.context = context
+        self.ends = frozenset({END}) if continues else frozenset[int]()
         self.calls = 0
         """Calls of `sample` and `stream` so far."""
         self.in_flight = 0
@@ -80,6 +81,12 @@ class ScriptedGenerator:
                 f"the prompt has {len(text)} tokens, the context {self.context}", param="messages"
             )
         return Prompt(chat=chat, ids=tuple(map(ord, text)) if self.continues else None)
+
+    async def append(self, prompt: Prompt, text: str) -> Prompt:
+        """The prompt with the text's characters as its tokens."""
+        if not self.continues:
+            raise Unsupported("the scripted engine cannot continue a partial answer", param="ttc.strategy")
+        return prompt.append(text, encode(text))
 
     async def sample(
         self, prompt: Prompt, sampling: Sampling, *, n: int = 1, meter: Meter | None = None
