@@ -6,17 +6,18 @@ import hmac
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 import mull
 from mull.errors import InvalidRequest, MullError
 from mull.protocols import Generator, Verifier
 from mull.server.backend import Backend
-from mull.server.choose import Catalog
+from mull.server.choose import Ability, Catalog, default_needs
 from mull.server.errors import body_of, headers_of
 from mull.server.metrics import Metrics
 from mull.server.middleware import RequestLog
@@ -24,6 +25,7 @@ from mull.server.reply import Reply, as_json
 from mull.server.schemas import ChatRequest, parse
 from mull.server.service import Job, Service
 from mull.server.settings import Settings
+from mull.strategies.base import StrategyModel
 from mull.strategies.registry import STRATEGIES
 
 log = logging.getLogger(__name__)
@@ -128,8 +130,10 @@ class Api:
                 {
                     "name": name,
                     "description": strategy.__doc__,
+                    "source": strategy.source or None,
                     "parameters": strategy.model_json_schema(),
-                    "needs": {"verifier": strategy.scores, "continues": strategy.continues},
+                    "needs": asdict(default_needs(strategy)),
+                    "cost": {"model": strategy.cost_model or None, "at_most": _default_cost(strategy)},
                     "models": models,
                 }
             )
@@ -162,8 +166,12 @@ class Api:
     def _catalog(self) -> Catalog:
         return Catalog(
             settings=self._settings,
-            models={name: generator.continues for name, generator in self._backend.generators.items()},
+            models={
+                name: Ability(continues=generator.continues, ends=bool(generator.ends))
+                for name, generator in self._backend.generators.items()
+            },
             verifiers={name: verifier.kind for name, verifier in self._backend.verifiers.items()},
+            retrievers=tuple(self._backend.retrievers),
         )
 
     @property
@@ -171,6 +179,7 @@ class Api:
         return Service(
             generators=self._backend.generators,
             verifiers=self._backend.verifiers,
+            retrievers=self._backend.retrievers,
             answers=self._backend.answers,
             metrics=self._metrics,
             fallback=self._settings.fallback == "majority_vote",
@@ -202,6 +211,15 @@ class Api:
             if len(body) > most:
                 raise TooLarge(f"the body is larger than the allowed {most} bytes")
         return bytes(body)
+
+
+def _default_cost(strategy: type[StrategyModel]) -> dict[str, int] | None:
+    """What a strategy spends at most with its default parameters; None where it does not say."""
+    try:
+        cost = strategy().cost()
+    except ValidationError:
+        return None
+    return None if cost is None else asdict(cost)
 
 
 def create_app(

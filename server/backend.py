@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mull.answers import Answers
 from mull.errors import EngineUnavailable, InvalidRequest, MullError, Unavailable
-from mull.protocols import Generator, Verifier
+from mull.protocols import Generator, Retriever, Verifier
 from mull.server.errors import cause_of
 from mull.server.settings import ConfigurationError, ModelSettings, Settings
 from mull.types import Candidate, Chat, Prompt, Task
@@ -59,6 +59,7 @@ class Backend:
         self.answers = Answers()
         self.generators: dict[str, Generator] = {}
         self.verifiers: Mapping[str, Verifier] = {}
+        self.retrievers: Mapping[str, Retriever] = {}
         self.ready = False
         self.failure: str | None = None
 

@@ -7,7 +7,7 @@ fields of `ttc` then adjust what was chosen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from mull.errors import InvalidRequest, NotFound, Unsupported, one_of
 from mull.server.errors import invalid
 from mull.server.schemas import TTC, BudgetRequest, ChatRequest
 from mull.server.settings import MaxLimits, Preset, Settings
-from mull.strategies.base import StrategyModel
+from mull.strategies.base import Needs, StrategyModel
 from mull.strategies.registry import STRATEGIES
 from mull.types import VerifierKind
 
@@ -38,13 +38,23 @@ class Plan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ability:
+    """What a model's engine can do."""
+
+    continues: bool = True
+    """Continue a partial answer."""
+    ends: bool = True
+    """Tell which tokens end an answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Catalog:
     """What there is to choose from."""
 
     settings: Settings
-    models: Mapping[str, bool]
-    """Name to whether its engine continues a partial answer."""
+    models: Mapping[str, Ability]
     verifiers: Mapping[str, VerifierKind]
+    retrievers: Collection[str] = ()
 
     def choose(self, request: ChatRequest) -> Plan:
         """Decide.
@@ -56,10 +66,9 @@ class Catalog:
         ttc = request.ttc or TTC()
         model, choice, source = self._chosen(request, ttc)
         strategy = self._strategy(choice, ttc)
-        if strategy.continues and not self.models[model]:
+        if (lacking := self._lacking(model, strategy.needs)) is not None:
             raise Unsupported(
-                f"{source}: {choice.strategy} needs an engine that continues a partial answer, which "
-                f"{model}'s cannot; use {one_of(self._strategies(model))}",
+                f"{source}: {choice.strategy} needs {lacking}; use {one_of(self._strategies(model))}",
                 param=source,
             )
         _check_sampling(request, strategy, choice.strategy, self.settings.limits)
@@ -76,7 +85,8 @@ class Catalog:
         """The names after `+` that work with a model: strategies and presets."""
         yield from self._strategies(model)
         for name, preset in self.settings.presets.items():
-            if self._works(model, STRATEGIES.get(preset.strategy)):
+            strategy = STRATEGIES.get(preset.strategy).model_validate(preset.parameters, strict=True)
+            if self._works(model, strategy.needs):
                 yield name
 
     def served(self, name: str) -> str:
@@ -133,12 +143,23 @@ class Catalog:
             raise invalid(error, kind, prefix="ttc.", also=list(TTC.model_fields)) from None
 
     def _strategies(self, model: str) -> list[str]:
-        return [name for name in STRATEGIES.names() if self._works(model, STRATEGIES.get(name))]
+        kinds = {name: STRATEGIES.get(name) for name in STRATEGIES.names()}
+        return [name for name, kind in kinds.items() if self._works(model, default_needs(kind))]
 
-    def _works(self, model: str, strategy: type[StrategyModel]) -> bool:
-        """Whether a model's engine and the verifiers there are let a strategy run."""
-        continues = self.models[model] or not strategy.continues
-        return continues and (strategy.scores is None or bool(self._serving(strategy.scores)))
+    def _works(self, model: str, needs: Needs) -> bool:
+        """Whether a model's engine and what else there is let a strategy run."""
+        verified = needs.verifier is None or bool(self._serving(needs.verifier))
+        return verified and self._lacking(model, needs) is None
+
+    def _lacking(self, model: str, needs: Needs) -> str | None:
+        """What a strategy needs, verifiers apart, and cannot have with a model."""
+        if needs.continues and not self.models[model].continues:
+            return f"an engine that continues a partial answer, which {model}'s cannot"
+        if needs.ends and not self.models[model].ends:
+            return f"an engine that tells which tokens end an answer, which {model}'s does not"
+        if needs.retriever and not self.retrievers:
+            return "a retriever, and none is configured"
+        return None
 
     def _serving(self, needed: VerifierKind) -> list[str]:
         """The verifiers of a kind; a process verifier serves where an outcome is enough, but comes second."""
@@ -154,28 +175,37 @@ class Catalog:
                 f"ttc.verifier: unknown verifier {ttc.verifier!r:.80}; known are {one_of(self.verifiers)}",
                 param="ttc.verifier",
             )
-        if strategy.scores is None:
+        needed = strategy.needs.verifier
+        if needed is None:
             if ttc.verifier is not None:
                 raise InvalidRequest(
                     f"ttc.verifier: {choice.strategy} uses no verifier; leave it out", param="ttc.verifier"
                 )
             return None
-        serving = self._serving(strategy.scores)
+        serving = self._serving(needed)
         if not serving:
             raise Unsupported(
-                f"{source}: {choice.strategy} needs a verifier of kind {strategy.scores}; none is configured",
+                f"{source}: {choice.strategy} needs a verifier of kind {needed}; none is configured",
                 param=source,
             )
         if asked is None:
-            default = self.settings.defaults.verifiers.get(strategy.scores)
+            default = self.settings.defaults.verifiers.get(needed)
             return default if default in serving else serving[0]
         if asked not in serving:
             raise Unsupported(
-                f"ttc.verifier: {choice.strategy} needs a verifier of kind {strategy.scores}, but {asked!r} "
+                f"ttc.verifier: {choice.strategy} needs a verifier of kind {needed}, but {asked!r} "
                 f"is of kind {self.verifiers[asked]}; use {one_of(serving)}",
                 param="ttc.verifier",
             )
         return asked
+
+
+def default_needs(kind: type[StrategyModel]) -> Needs:
+    """What a strategy needs with its default parameters."""
+    try:
+        return kind().needs
+    except ValidationError:  # it has none, some parameter must be given
+        return Needs(verifier=kind.scores, continues=kind.continues)
 
 
 def _limits(preset: BudgetRequest, asked: BudgetRequest | None, most: MaxLimits) -> Limits:
@@ -203,7 +233,7 @@ def _check_sampling(request: ChatRequest, strategy: StrategyModel, name: str, mo
     drawn = getattr(strategy, "n", None)
     if drawn is not None and request.n > drawn:
         raise InvalidRequest(f"n must be at most ttc.n, which is {drawn}, not {request.n}", param="n")
-    if not strategy.continues:
+    if not strategy.needs.continues:
         return
     # A step search calls the engine once a step, and these look only at what one call generated.
     for field in ("min_tokens", "frequency_penalty", "presence_penalty"):

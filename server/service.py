@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from mull.answers import Answers
 from mull.budget import Budget
 from mull.errors import MullError, VerifierUnavailable
-from mull.protocols import Generator, Verifier
+from mull.protocols import Generator, Retriever, Verifier
 from mull.run import Run
 from mull.server.choose import Plan
 from mull.server.errors import cause_of
@@ -93,12 +93,14 @@ class Service:
         *,
         generators: Mapping[str, Generator],
         verifiers: Mapping[str, Verifier],
+        retrievers: Mapping[str, Retriever],
         answers: Answers,
         metrics: Metrics,
         fallback: bool,
     ) -> None:
         self._generators = generators
         self._verifiers = verifiers
+        self._retrievers = retrievers
         self._answers = answers
         self._metrics = metrics
         self._fallback = fallback
@@ -132,6 +134,8 @@ class Service:
             generator=_Noticed(self._generators[plan.model], job.begun),
             answers=self._answers,
             verifier=heard,
+            models={name: _Noticed(other, job.begun) for name, other in self._generators.items()},
+            retrievers=self._retrievers,
             budget=Budget(plan.limits),
             trace=trace,
             commit=promises,

@@ -52,7 +52,7 @@ class Stream:
         self._sent = ""
         self._scores: dict[int, float | None] = {}
         # A search commits text without log-probabilities; where those are wanted, its answer comes whole.
-        early = job.task.sampling.logprobs is None or not job.plan.strategy.continues
+        early = job.task.sampling.logprobs is None or not job.plan.strategy.needs.continues
         self._solving = asyncio.create_task(
             service.solve(
                 job,

@@ -22,12 +22,18 @@ ASK: Any = [{"role": "user", "content": "What is one plus one?"}]
 def test_strategies_are_listed_with_their_schemas(live: Live) -> None:
     listed = {s["name"]: s for s in live.http.get("/v1/ttc/strategies").json()["data"]}
     beam = listed["beam_search"]
-    assert beam["needs"] == {"verifier": "process", "continues": True}
+    assert beam["needs"] == {"verifier": "process", "continues": True, "ends": False, "retriever": False}
+    assert beam["cost"]["at_most"] == {"generations": 640, "scores": 640}
+    assert "2408.03314" in beam["source"]
     assert beam["parameters"]["properties"]["width"]["maximum"] == 128
     assert beam["parameters"]["properties"]["width"]["description"]
     assert beam["models"] == ["mull-tiny"]
     assert "level" in beam["description"]
-    assert listed["majority_vote"]["needs"] == {"verifier": None, "continues": False}
+    assert listed["majority_vote"]["needs"]["verifier"] is None
+    assert listed["majority_vote"]["cost"] == {
+        "model": "n generations",
+        "at_most": {"generations": 16, "scores": 0},
+    }
 
 
 def test_verifiers_are_listed_with_their_health(start: Start) -> None:

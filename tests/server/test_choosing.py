@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mull.errors import InvalidRequest
-from mull.server.choose import Catalog, Plan
-from mull.server.schemas import ChatRequest
+from mull.server.choose import Ability, Catalog, Plan
+from mull.server.schemas import TTC, ChatRequest
 from mull.server.settings import load
+from mull.strategies.registry import STRATEGIES
 
 if TYPE_CHECKING:
     from tests.server.conftest import Live
@@ -31,7 +32,7 @@ SETTINGS = load(
 )
 CATALOG = Catalog(
     settings=SETTINGS,
-    models={"mull-tiny": True, "far": False},
+    models={"mull-tiny": Ability(), "far": Ability(continues=False, ends=False)},
     verifiers={"prm": "process", "orm": "outcome"},
 )
 
@@ -94,7 +95,7 @@ def test_an_effort_that_is_not_configured_is_refused() -> None:
 
 
 def test_a_strategy_without_any_verifier_for_it_is_refused() -> None:
-    bare = Catalog(settings=SETTINGS, models={"mull-tiny": True}, verifiers={"orm": "outcome"})
+    bare = Catalog(settings=SETTINGS, models={"mull-tiny": Ability()}, verifiers={"orm": "outcome"})
     request = ChatRequest.model_validate(
         {
             "model": "mull-tiny",
@@ -156,3 +157,8 @@ SETTINGS_BUNDLED = {
     "high": "beam_search",
     "xhigh": "beam_search",
 }
+
+
+def test_no_parameter_of_a_strategy_is_hidden_by_a_field_of_ttc() -> None:
+    for name in STRATEGIES.names():
+        assert not set(STRATEGIES.get(name).model_fields) & set(TTC.model_fields), name
