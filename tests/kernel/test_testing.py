@@ -410,6 +410,17 @@ class _ContinuesOtherwise(_Spoilt):
         return replace(sampling, temperature=1.0)
 
 
+class _AppendsBeforeThePrompt(ScriptedGenerator):
+    async def append(self, prompt: Prompt, text: str) -> Prompt:
+        grown = await super().append(prompt, text)
+        return replace(grown, ids=None if grown.ids is None else grown.ids[::-1])
+
+
+class _AppendsUncounted(ScriptedGenerator):
+    async def append(self, prompt: Prompt, text: str) -> Prompt:
+        return replace(await super().append(prompt, text), generated=prompt.generated)
+
+
 class _KeepsStopStrings(_Spoilt):
     def asked(self, sampling: Sampling) -> Sampling:
         return replace(sampling, stop=())
@@ -444,6 +455,8 @@ GENERATOR_MUTANTS = [
     (_RunsPastSteps, "steps_end_in_the_delimiter"),
     (_DropsDelimiters, "steps_end_in_the_delimiter"),
     (_ContinuesOtherwise, "continuing_changes_nothing"),
+    (_AppendsBeforeThePrompt, "appended_text_is_part_of_the_answer"),
+    (_AppendsUncounted, "appended_text_is_part_of_the_answer"),
     (_StreamsOther, "streaming_changes_nothing"),
     (_StreamsWithoutEnd, "streaming_changes_nothing"),
     (_KeepsStopStrings, "stop_strings_end_the_answer"),

@@ -78,7 +78,9 @@ class ScriptedGenerator:
         )
         if len(text) >= self.context:
             raise InvalidRequest(
-                f"the prompt has {len(text)} tokens, the context {self.context}", param="messages"
+                f"the prompt has {len(text)} tokens, the context {self.context}",
+                param="messages",
+                code="context_length_exceeded",
             )
         return Prompt(chat=chat, ids=tuple(map(ord, text)) if self.continues else None)
 

@@ -95,6 +95,23 @@ async def continuing_changes_nothing(generator: Generator, chat: Chat) -> None:
             require(head.ids + tail.ids == whole.ids, f"cut after {cut} tokens, the token ids change")
 
 
+async def appended_text_is_part_of_the_answer(generator: Generator, chat: Chat) -> None:
+    """A text put into an answer is continued like a generated one, and taking the answer away undoes it."""
+    if not generator.continues:
+        return
+    prompt = await generator.render(chat)
+    sampling = Sampling(max_tokens=24, temperature=0.0)
+    [head] = await _collect(generator, prompt, replace(sampling, max_tokens=6))
+    grown = await generator.append(prompt.extend(head), "\n")
+    require(grown.text == head.text + "\n", "appending loses text")
+    require(grown.root == prompt, "without its answer, a prompt is not what it was")
+    if prompt.ids is not None and grown.ids is not None:
+        require(grown.ids[: len(prompt.ids)] == prompt.ids, "appending changes the prompt's token ids")
+        require(len(grown.ids) == len(prompt.ids) + grown.generated, "the answer's token ids are miscounted")
+    first, second = [await _collect(generator, grown, sampling) for _ in range(2)]
+    require(first[0].text == second[0].text, "an appended prompt is not continued the same way twice")
+
+
 async def streaming_changes_nothing(generator: Generator, chat: Chat) -> None:
     """A stream's chunks are the text of its last one's completion, which is that of `sample`."""
     prompt = await generator.render(chat)
@@ -140,6 +157,7 @@ GENERATOR_LAWS: tuple[Callable[[Generator, Chat], Awaitable[None]], ...] = (
     seeds_decide,
     steps_end_in_the_delimiter,
     continuing_changes_nothing,
+    appended_text_is_part_of_the_answer,
     streaming_changes_nothing,
     stop_strings_end_the_answer,
 )
