@@ -19,13 +19,21 @@ def stop_strings(sampling: Sampling) -> list[str]:
 
 
 def conclude(
-    text: str, token: str, *, reason: str | None, stop: str | int | None, sampling: Sampling, before: str
+    text: str,
+    token: str,
+    *,
+    previous: str = "",
+    reason: str | None,
+    stop: str | int | None,
+    sampling: Sampling,
+    before: str,
 ) -> tuple[str, Finish]:
     """The text and finish of an ended completion.
 
     Args:
         text: What the engine generated, cut behind the string it stopped at.
         token: The text of the last token alone.
+        previous: The text of the tokens before it, at least as long as the delimiter or all there are.
         reason: The engine's finish reason; None for an aborted one.
         stop: The string or token id it stopped at; None for the end of sequence.
         sampling: What was asked for.
@@ -34,24 +42,36 @@ def conclude(
     finish: Finish = "stop" if reason == "stop" else "length"
     whole = text
     if finish == "stop" and isinstance(stop, str) and stop == sampling.step and stop not in sampling.stop:
-        whole, finish = text + beyond(text, token), "step"
+        whole, finish = text + beyond(text, token, previous), "step"
     elif finish == "stop":
         whole = text.removesuffix(stop if isinstance(stop, str) else token)
     position = stop_position(before, whole, sampling.stop, seen=len(text))
     return (whole, finish) if position is None else (whole[:position], "stop")
 
 
-def beyond(text: str, token: str) -> str:
-    """What a last token holds behind the delimiter at which the engine cut the text.
+def beyond(text: str, token: str, previous: str = "") -> str:
+    r"""What a last token holds behind the delimiter at which the engine cut the text.
+
+    A delimiter like `\n\n` may have been completed by the first or by the last of a token's characters;
+    what stands before the token tells.
 
     Args:
         text: The completion's text, ending in the delimiter.
         token: The text of its last token, in which the delimiter was completed.
+        previous: The text of the tokens before it, as far back as the delimiter is long.
     """
-    for end in range(len(token), 0, -1):
-        if text.endswith(token[:end]):
-            return token[end:]
-    return ""
+    ends = overlaps(text, token)
+    fitting = [end for end in ends if _follows(text[: len(text) - end], previous)]
+    return token[(fitting or ends or [len(token)])[0] :]
+
+
+def overlaps(text: str, token: str) -> list[int]:
+    """How many characters of a token can be the end of a text, most first."""
+    return [end for end in range(len(token), 0, -1) if text.endswith(token[:end])]
+
+
+def _follows(head: str, previous: str) -> bool:
+    return head.endswith(previous) or (previous.endswith(head) and bool(head))
 
 
 def stop_position(before: str, text: str, stops: Sequence[str], *, seen: int) -> int | None:

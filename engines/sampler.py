@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from mull.engines.ending import conclude, stop_position
+from mull.engines.ending import conclude, overlaps, stop_position
 from mull.engines.tasks import as_finished
 from mull.types import Chunk, Completion, Meter, Prompt, Sampling, TokenLogprob, Usage
 
@@ -98,9 +98,15 @@ class Sampler(ABC):
                 meter.add(request.usage)
 
     async def _conclude(self, request: Request) -> Completion:
+        token = await self._token_text(request.ids[-1]) if request.ids and request.reason == "stop" else ""
+        previous = ""
+        if request.sampling.step and len(overlaps(request.text, token)) > 1:
+            before = request.ids[-1 - len(request.sampling.step) : -1]
+            previous = "".join([await self._token_text(id) for id in before])
         text, finish = conclude(
             request.text,
-            await self._token_text(request.ids[-1]) if request.ids and request.reason == "stop" else "",
+            token,
+            previous=previous,
             reason=request.reason,
             stop=request.stop,
             sampling=request.sampling,

@@ -39,6 +39,22 @@ def test_the_rest_of_a_token_behind_a_delimiter(text: str, token: str, rest: str
 
 
 @pytest.mark.parametrize(
+    ("text", "token", "previous", "rest"),
+    [
+        ("\n\n", "\n\n", "\n", "\n"),
+        ("one\n\n", "\n\n", "one", ""),
+        ("one\n\n", "\n\n", "one\n", "\n"),
+        ("one\n\n", "\n\n", "\ufffd", ""),
+        ("\n\n", "\n\n", "", ""),
+    ],
+)
+def test_what_stands_before_a_token_tells_where_it_begins(
+    text: str, token: str, previous: str, rest: str
+) -> None:
+    assert beyond(text, token, previous) == rest
+
+
+@pytest.mark.parametrize(
     ("before", "text", "stops", "seen", "position"),
     [
         ("", "a stop b", ["stop"], 0, 2),
@@ -105,6 +121,7 @@ def test_an_answer_in_steps_is_the_answer_in_one_piece(
         ended, finish = conclude(
             text,
             tokens[-1] if stop else "",
+            previous="".join(tokens[:-1][-len(step) :]),
             reason=reason,
             stop=stop or None,
             sampling=sampling,
