@@ -82,11 +82,11 @@ class Budget:
     def exhaust(self, limit: Limit) -> None:
         """Note the first limit that stopped the run.
 
-        A part that has spent its own share says nothing of the whole, whose other parts go on.
+        A part that has spent its own share says nothing of the whole, unless that has nothing left either.
         """
         self.exhausted = self.exhausted or limit
         parent = self._parent
-        if parent is not None and limit == "seconds" and parent.seconds_left == 0.0:
+        if parent is not None and getattr(parent, f"{limit}_left") == 0:
             parent.exhaust(limit)
 
     def reserve(self, n: int, each: int) -> tuple[int, int]:

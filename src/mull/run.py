@@ -6,43 +6,31 @@ import asyncio
 import hashlib
 import random
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from mull.answers import Answers
 from mull.budget import Budget, Limits
 from mull.errors import InvalidRequest, NotFound, Unsupported, one_of
 from mull.protocols import Generator, Retriever, Verifier
+from mull.spending import Spender, first_of, in_time
 from mull.trace import Trace
 from mull.types import (
     Aggregation,
     Candidate,
     Chat,
     Chunk,
-    Completion,
-    Meter,
     Passage,
     Sampling,
     Score,
     Task,
-    TokenLogprob,
     Usage,
 )
 
 UNKNOWN = Score(value=0.0, known=False)
 
 T = TypeVar("T")
-
-
-@dataclass
-class _Spent:
-    """What a request has cost so far, whichever part of it spent it."""
-
-    usage: Usage = field(default_factory=Usage)
-    calls: int = 0
-    verifier_calls: int = 0
-    verifier_tokens: int = 0
 
 
 class Run:
@@ -78,8 +66,7 @@ class Run:
         self._drawn: dict[tuple[int, ...] | str, int] = {}
         self._pool: list[Candidate] = []
         self._early: str | None = None
-        self._turn = asyncio.Lock()
-        self._spent = _Spent()
+        self._spender = Spender(generator=generator, budget=self.budget, trace=self.trace)
         self._parent: Run | None = None
         self._under = 0
         self._children = 0
@@ -88,22 +75,22 @@ class Run:
     @property
     def usage(self) -> Usage:
         """Everything engines were given and generated for the request, cancelled work included."""
-        return self._spent.usage
+        return self._spender.account.usage
 
     @property
     def calls(self) -> int:
         """Engine requests."""
-        return self._spent.calls
+        return self._spender.account.calls
 
     @property
     def verifier_calls(self) -> int:
         """Calls of the verifier."""
-        return self._spent.verifier_calls
+        return self._spender.account.verifier_calls
 
     @property
     def verifier_tokens(self) -> int:
         """Tokens that the verifier computed."""
-        return self._spent.verifier_tokens
+        return self._spender.account.verifier_tokens
 
     @property
     def context(self) -> int:
@@ -162,7 +149,8 @@ class Run:
         run._name = f"{self._name}/{self._children}"
         run.rng = random.Random(repr((run.task.sampling.seed, run._name)) if run._seeded else None)
         run._pool = list(drawn)
-        run._turn, run._spent, run._parent = self._turn, self._spent, self
+        run._spender = self._spender.part(run._generator, run.budget)
+        run._parent = self
         run._under = self._under if under is None else under
         return run
 
@@ -271,7 +259,7 @@ class Run:
             return
         seeded = replace(asked, step=step, seed=self._draw_seed(origin, n))
         queue: asyncio.Queue[Candidate | None] = asyncio.Queue()
-        feeder = asyncio.create_task(self._feed(origin, seeded, n, room, span, kind, queue))
+        feeder = asyncio.create_task(self._spender.feed(origin, seeded, n, room, span, kind, queue))
         feeder.add_done_callback(lambda _: queue.put_nowait(None))
         try:
             while (sampled := await queue.get()) is not None:
@@ -321,7 +309,7 @@ class Run:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(each) for each in work]
         except BaseExceptionGroup as failed:
-            raise _first(failed) from None
+            raise first_of(failed) from None
         return [task.result() for task in tasks]
 
     async def follow(self, origin: Candidate, *, kind: str = "sample") -> Candidate | None:
@@ -336,31 +324,8 @@ class Run:
         room = self._room(origin, self.task.sampling)
         if room <= 0:
             return replace(origin, finish="length")
-        seed = self._draw_seed(origin, 1)
-        granted, limit = 0, 0
-        async with self._in_time(), self._turn:
-            granted, limit = await self._grant(1, room)
-        if not granted:
-            return None
-        sampling = replace(self.task.sampling, max_tokens=limit, seed=seed)
-        started, meter, last = self.trace.now(), Meter(), None
-        text, logprobs = "", tuple[TokenLogprob, ...]()
-        try:
-            async with (
-                self._in_time(),
-                aclosing(self._generator.stream(origin.prompt, sampling, meter=meter)) as chunks,
-            ):
-                async for chunk in chunks:
-                    text, logprobs = text + chunk.text, logprobs + chunk.logprobs
-                    last = chunk.completion
-                    self.commit(chunk)
-        finally:
-            self._settle(meter, limit, meter.usage.completion)
-            if last is None:
-                last = Completion(text=text, finish="length", usage=meter.usage, logprobs=logprobs)
-            candidate = self._grow(origin, last, started, kind)
-        self._note_cut(last, limit, room)
-        return candidate if candidate.text or last.finish == "stop" else None
+        sampling = replace(self.task.sampling, seed=self._draw_seed(origin, 1))
+        return await self._spender.follow(origin, sampling, room, kind, self.commit)
 
     def commit(self, chunk: Chunk) -> None:
         """Declare that the answer goes on with this text, so that it can be streamed already."""
@@ -396,14 +361,14 @@ class Run:
             raise InvalidRequest("this strategy needs a verifier", param="ttc.verifier")
         if not candidates:
             return []
-        self._spent.verifier_calls += 1
+        self._spender.account.verifier_calls += 1
         scores: list[Score] = []
-        async with self._in_time():
+        async with in_time(self.budget):
             scores = await self._verifier.score(self.task, candidates)
         if not scores:
             return [UNKNOWN] * len(candidates)
         for candidate, score in zip(candidates, scores, strict=True):
-            self._spent.verifier_tokens += score.tokens
+            self._spender.account.verifier_tokens += score.tokens
             self.trace.score(candidate.node, score, score.reduce(how))
         return scores
 
@@ -443,7 +408,7 @@ class Run:
                 f"unknown retriever {name!r:.80}; known are {one_of(known)}", param="ttc.retriever"
             )
         found: list[Passage] = []
-        async with self._in_time():
+        async with in_time(self.budget):
             found = await known[name or next(iter(known))].search(query, k)
         self.mark("retrieve", query, passages=[{"id": p.id, "score": p.score} for p in found])
         return found
@@ -494,118 +459,3 @@ class Run:
         key = (self.task.sampling.seed, path, *([self._name] if self._name else []))
         digest = hashlib.blake2b(repr(key).encode(), digest_size=4).digest()
         return int.from_bytes(digest) % (2**31 - 2**20) + drawn
-
-    async def _feed(
-        self,
-        origin: Candidate,
-        sampling: Sampling,
-        n: int,
-        room: int,
-        span: int | None,
-        kind: str,
-        queue: asyncio.Queue[Candidate | None],
-    ) -> None:
-        """Start generations as the budget allows until `n` are done, it is spent or time is up."""
-        try:
-            # One feeder at a time, in the order of their asking: who gets the last tokens must not depend on
-            # which call happens to finish first.
-            async with self._in_time(), asyncio.TaskGroup() as group, self._turn:
-                done, each = 0, room if span is None else min(room, span)
-                while done < n:
-                    granted, limit = await self._grant(n - done, each)
-                    if not granted:
-                        break
-                    seed = None if sampling.seed is None else sampling.seed + done
-                    call = replace(sampling, max_tokens=limit, seed=seed)
-                    group.create_task(self._call(origin, call, granted, done, each, room, kind, queue))
-                    done += granted
-        except BaseExceptionGroup as failed:
-            raise _first(failed) from None
-
-    @asynccontextmanager
-    async def _in_time(self) -> AsyncGenerator[None, None]:
-        """Until the deadline; passing it is noted, not raised."""
-        try:
-            async with asyncio.timeout(self.budget.seconds_left) as deadline:
-                yield
-        except TimeoutError:
-            if not deadline.expired():
-                raise
-            self.budget.exhaust("seconds")
-
-    async def _grant(self, n: int, each: int) -> tuple[int, int]:
-        """`Budget.reserve`, once calls in flight have left room for it; `(0, 0)` when the budget is spent."""
-        while True:
-            granted, limit = self.budget.reserve(n, each)
-            if granted or self.budget.exhausted or not self.budget.reserved:
-                return granted, limit
-            await self.budget.settled()
-
-    def _note_cut(self, completion: Completion, limit: int, room: int) -> None:
-        """Flag the budget if it, and not the request, is why a completion is cut off."""
-        if completion.finish == "length" and limit < room and completion.usage.completion >= limit:
-            self.budget.exhaust("tokens")
-
-    async def _call(
-        self,
-        origin: Candidate,
-        sampling: Sampling,
-        n: int,
-        first: int,
-        each: int,
-        room: int,
-        kind: str,
-        queue: asyncio.Queue[Candidate | None],
-    ) -> None:
-        """One engine call; whatever happens, what it spent is settled and traced."""
-        limit = sampling.max_tokens or 0
-        started, meter, left, billed = self.trace.now(), Meter(), n, 0
-        try:
-            stream = self._generator.sample(origin.prompt, sampling, n=n, meter=meter)
-            async with aclosing(stream) as completions:
-                async for completion in completions:
-                    left -= 1
-                    billed += completion.usage.completion
-                    self.budget.settle(limit, completion.usage.completion)
-                    self._note_cut(completion, limit, each)
-                    if completion.finish == "length" and completion.usage.completion >= each < room:
-                        completion = replace(completion, finish="step")
-                    candidate = self._grow(origin, completion, started, kind)
-                    queue.put_nowait(replace(candidate, index=first + completion.index))
-        finally:
-            lost = meter.usage.completion - billed
-            self._settle(meter, left * limit, lost)
-            if left:
-                self.trace.add(parent=origin.node, kind="cancelled", text="", started=started, tokens=lost)
-
-    def _settle(self, meter: Meter, reserved: int, spent: int) -> None:
-        self.budget.settle(reserved, spent)
-        self._spent.usage += meter.usage
-        self._spent.calls += meter.calls
-
-    def _grow(self, origin: Candidate, completion: Completion, started: float, kind: str) -> Candidate:
-        node = self.trace.add(
-            parent=origin.node,
-            kind=kind,
-            text=completion.text,
-            started=started,
-            tokens=completion.usage.completion,
-            finish=completion.finish,
-            usage=completion.usage,
-        )
-        return Candidate(
-            prompt=origin.prompt.extend(completion),
-            steps=(*origin.steps, completion.text),
-            finish=completion.finish,
-            node=node,
-            tokens=origin.tokens + completion.usage.completion,
-            logprobs=origin.logprobs + completion.logprobs,
-        )
-
-
-def _first(failed: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first single exception inside nested groups."""
-    error: BaseException = failed
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -51,6 +51,22 @@ def test_a_part_gets_no_more_than_the_whole_has_left() -> None:
     assert (part.exhausted, whole.exhausted) == ("tokens", "tokens")
 
 
+async def test_a_part_cut_off_by_the_budget_of_the_whole_is_flagged() -> None:
+    run, engine = started(limits=Limits(tokens=12))
+    part = run.child(limits=Limits(tokens=100))
+    [cut] = await part.collect(await part.start())
+    assert (cut.finish, cut.tokens, part.stopped, run.stopped) == ("length", 12, "tokens", "tokens")
+    idle(run, engine)
+
+
+async def test_a_part_cut_off_by_its_own_share_is_not_flagged() -> None:
+    run, engine = started(limits=Limits(tokens=100))
+    part = run.child(limits=Limits(tokens=12))
+    [cut] = await part.collect(await part.start())
+    assert (cut.finish, cut.tokens, part.stopped, run.stopped) == ("length", 12, "tokens", "complete")
+    idle(run, engine)
+
+
 async def test_a_part_waits_for_what_other_parts_have_reserved() -> None:
     run, engine = started(limits=Limits(tokens=90), task=WORLD.task(max_tokens=60))
     first, second = run.child(limits=Limits(tokens=60)), run.child(limits=Limits(tokens=60))
