@@ -1,4 +1,4 @@
-"""Everything a server runs on: the engines, the verifiers and the reader of answers."""
+"""Everything a server runs on: the engines, the verifiers, the retrievers and the reader of answers."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from mull.engines.launch import EngineSpec
     from mull.engines.remote import RemoteGenerator
+    from mull.retrieval.config import Retrievers
     from mull.verifiers.config import Verifiers
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Backend:
         self._engines: dict[str, AsyncLLM] = {}
         self._remotes: dict[str, RemoteGenerator] = {}
         self._built: Verifiers | None = None
+        self._indexed: Retrievers | None = None
         self._starting: asyncio.Task[None] | None = None
         self.created = int(time.time())
         self.answers = Answers()
@@ -77,6 +79,8 @@ class Backend:
             await asyncio.gather(self._starting, return_exceptions=True)
         if self._built is not None:
             await self._built.close()
+        if self._indexed is not None:
+            await self._indexed.close()
         for remote in self._remotes.values():
             await remote.close()
         if self._engines:
@@ -106,7 +110,7 @@ class Backend:
         if self.failure is not None:
             raise Unavailable(f"the server could not start: {self.failure}", code="not_ready")
         if not self.ready:
-            names = (*self._settings.models, *self._settings.verifiers)
+            names = (*self._settings.models, *self._settings.verifiers, *self._settings.retrievers)
             missing = [name for name in names if name not in self._engines and name not in self._remotes]
             raise Unavailable(f"still starting: {', '.join(missing)}", code="not_ready")
 
@@ -124,6 +128,7 @@ class Backend:
             else:
                 self.generators = dict(generators)
             self.verifiers = await self._build_verifiers() if verifiers is None else verifiers
+            self.retrievers = await self._build_retrievers()
             self.ready = True
             log.info("ready: %s", ", ".join([*self.generators, *self.verifiers]))
         except Exception as error:
@@ -191,6 +196,12 @@ class Backend:
             self._settings.verifiers, answers=self.answers, policies=policies, engines=self._engines
         )
         return self._built
+
+    async def _build_retrievers(self) -> Mapping[str, Retriever]:
+        from mull.retrieval.config import build
+
+        self._indexed = await build(self._settings.retrievers)
+        return self._indexed
 
 
 def _options(model: ModelSettings) -> dict[str, object]:

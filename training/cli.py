@@ -67,15 +67,20 @@ def policy(
     out: Annotated[Path, typer.Option(help="Folder of the model.")] = Path("models/policy"),
     run: Run = Path("runs/policy"),
     seed: Seed = 1,
-    tokens: Tokens = 9_000_000,
-    decay: Decay = 0,
+    tokens: Tokens = 10_000_000,
+    turn_tokens: Annotated[
+        int,
+        typer.Option(min=1, help="Length of the second phase, which teaches to judge answers, in tokens."),
+    ] = 5_100_000,
     resume: Resume = True,
 ) -> None:
-    """Train the policy: a small solver that is often, not always, right."""
+    """Train the policy: a small solver that is often, not always, right, and can check and revise answers."""
     from mull.training.policy import train_policy
 
-    with _progress("policy", tokens) as report:
-        train_policy(out, run, seed=seed, tokens=tokens, decay=decay, resume=resume, report=report)
+    with _progress("policy", tokens + turn_tokens) as report:
+        train_policy(
+            out, run, seed=seed, tokens=tokens, turn_tokens=turn_tokens, resume=resume, report=report
+        )
 
 
 @train_app.command()

@@ -64,6 +64,10 @@ def optimizers(model: Llama, schedule: Schedule) -> list[torch.optim.Optimizer]:
     ]
 
 
+BEYOND = 200_000
+"""Tokens by which a run may end after its schedule, as it ends with a whole pool of batches."""
+
+
 def train(
     model: Llama,
     *,
@@ -88,6 +92,9 @@ def train(
         report: Told the progress.
         keep_every: Distance of the kept checkpoints, in tokens.
         until: Stop early after this many tokens, leaving a checkpoint; for tests and interrupted runs.
+
+    Raises:
+        ValueError: the checkpoint is of a run that went on well beyond the schedule's end.
     """
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     folder.mkdir(parents=True, exist_ok=True)
@@ -99,6 +106,8 @@ def train(
         saved = torch.load(last, weights_only=True)
         model = from_state(saved["model"])
         tokens, pool, seconds = saved["tokens"], saved["pool"], saved["seconds"]
+        if tokens > schedule.total + BEYOND:
+            raise ValueError(f"{last} is the end of a longer run: {tokens} tokens, not {schedule.total}")
     steppers = optimizers(model, schedule)
     if saved is not None:
         for stepper, kept in zip(steppers, saved["optimizers"], strict=True):

@@ -2,7 +2,7 @@
 
 import random
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,16 @@ DRILL_TOKENS = 4_000_000
 """Tokens over which the share of drills falls from a quarter to a twentieth."""
 
 
+class Sized(Protocol):
+    """A row of token ids."""
+
+    @property
+    def ids(self) -> list[int]:
+        """All of them."""
+
+
 B = TypeVar("B")
+R = TypeVar("R", bound=Sized)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +113,9 @@ def shuffled_pairs(rng: random.Random, batches: list[B]) -> list[B]:
     return [batch for pair in pairs for batch in pair]
 
 
-def split(examples: list[Example], limit: int) -> list[list[Example]]:
+def split(examples: list[R], limit: int) -> list[list[R]]:
     """Neighbours in length grouped into batches of at most `limit` tokens."""
-    groups: list[list[Example]] = [[]]
+    groups: list[list[R]] = [[]]
     size = 0
     for example in examples:
         if size + len(example.ids) > limit and groups[-1]:

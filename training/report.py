@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from mull.training import evaluate
+from mull.training import evaluate, turn_figures
 from mull.training.card import Card, write_card
 from mull.training.card_texts import TEXTS
 from mull.training.model import load
@@ -44,7 +44,13 @@ def measure(models: Path, *, problems: int, samples: int) -> Report:
     policy, solver, prm, orm = (evaluate.as_served(load(models / name)) for name in MODELS)
     cases = evaluate.sampled_cases(policy, count=problems, n=samples, temperature=TEMPERATURE)
     held_out = [case.problem for case in cases]
-    figures = {"policy": evaluate.policy_figures(cases, N)}
+    turn_figures.judge_by_check(policy, cases, N)
+    revised = turn_figures.revise(policy, cases, TEMPERATURE)
+    figures = {
+        "policy": evaluate.policy_figures(cases, N)
+        | turn_figures.check_figures(cases, N)
+        | turn_figures.revision_figures(revised)
+    }
     scorers: dict[str, tuple[evaluate.StepScorer, float]] = {
         "prm": (partial(evaluate.process_scores, prm), 0.5),
         "solver": (partial(evaluate.step_likelihoods, solver), LIKELIHOOD_THRESHOLD),

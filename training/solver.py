@@ -4,6 +4,7 @@ A line is a tuple of pieces; each piece is one token, so that labels can be give
 """
 
 import random
+from collections.abc import Iterable
 from itertools import permutations
 
 from mull.training.pieces import split
@@ -39,9 +40,12 @@ def answer_line(value: int) -> Line:
     return ("The answer is ", "\\boxed{", str(value), "}.")
 
 
-def solve(problem: Problem, rng: random.Random) -> list[Line]:
-    """One random correct solution: any order that works, the terms of sums in any order."""
-    known = bases(problem)
+def solve(problem: Problem, rng: random.Random, told: Iterable[int] = ()) -> list[Line]:
+    """One random correct solution: any order that works, the terms of sums in any order.
+
+    Quantities in `told` were computed before: the lines go on from there.
+    """
+    known = bases(problem) | set(told)
     todo = [p for p in sorted(problem.needed) if p not in known]
     lines: list[Line] = []
     while todo:

@@ -11,13 +11,17 @@ from mull.answers import Answers
 from mull.engines.launch import EngineSpec, launch, stop
 from mull.errors import InvalidRequest, one_of
 from mull.protocols import Verifier
+from mull.verifiers.code import CodeVerifier
 from mull.verifiers.composite import CompositeVerifier
 from mull.verifiers.engine import Engine
 from mull.verifiers.formats import TokenLogprobs
+from mull.verifiers.grounding import GroundingVerifier
 from mull.verifiers.kinds import (
+    CodeConfig,
     CompositeConfig,
     FormatConfig,
     GenerativeConfig,
+    GroundingConfig,
     JsonSchemaConfig,
     LikelihoodConfig,
     OrmConfig,
@@ -27,6 +31,7 @@ from mull.verifiers.kinds import (
     RegexConfig,
     RemoteConfig,
     Stepwise,
+    SyntaxConfig,
     VerifierConfig,
     parse,
 )
@@ -37,6 +42,8 @@ from mull.verifiers.reading import Reader, fingerprint
 from mull.verifiers.registry import PLUGINS
 from mull.verifiers.remote import RemoteVerifier
 from mull.verifiers.rules import FormatVerifier, JsonSchemaVerifier, ReferenceVerifier, RegexVerifier
+from mull.verifiers.sandbox import Sandbox, SandboxLimits
+from mull.verifiers.syntax import SyntaxVerifier
 from mull.verifiers.verdicts import GenerativeVerifier, TokenLogprobsVerifier
 
 if TYPE_CHECKING:
@@ -131,7 +138,9 @@ async def build(
     Raises:
         EngineUnavailable: a model does not start.
         InvalidRequest: a composite names a verifier that does not exist, or itself; a model is not of the
-            kind needed, or a setting does not fit it (a verdict of several tokens, no chat template).
+            kind needed, or a setting does not fit it (a verdict of several tokens, no chat template); code is
+            to be run and bubblewrap is not installed.
+        VerifierUnavailable: the sandbox of a verifier does not come up on this machine.
     """
     order = _ordered(configs)
     verifiers = Verifiers()
@@ -173,7 +182,9 @@ class _Builder:
         try:
             for need in needs:
                 await self._check(need)
-            self._made._verifiers[name] = self._make(name, config)
+            made = self._made._verifiers[name] = self._make(name, config)
+            if isinstance(made, CodeVerifier):
+                await made.check()
         except ValueError as error:
             raise InvalidRequest(f"verifier {name!r}: {error}", param=f"verifiers.{name}") from error
 
@@ -207,6 +218,16 @@ class _Builder:
                 return RegexVerifier(name, config.pattern, full=config.full)
             case JsonSchemaConfig():
                 return JsonSchemaVerifier(name, config.json_schema)
+            case SyntaxConfig():
+                return SyntaxVerifier(name, language=config.language)
+            case GroundingConfig():
+                return GroundingVerifier(name, delimiter=config.delimiter, aggregation=config.aggregation)
+            case CodeConfig():
+                limits = SandboxLimits(
+                    seconds=config.seconds, memory=config.memory, processes=config.processes
+                )
+                sandbox = Sandbox(limits, parallel=config.parallel, python=config.python)
+                return self._keep(name, CodeVerifier(name, sandbox, config.tests))
             case CompositeConfig():
                 parts = [self._made[part] for part in config.of]
                 return CompositeVerifier(name, parts, how=config.how, weights=config.weights)

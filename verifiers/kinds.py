@@ -12,6 +12,7 @@ from mull.types import Aggregation, VerifierKind
 from mull.verifiers.composite import How
 from mull.verifiers.formats import ProcessFormat, TokenClassification
 from mull.verifiers.likelihood import Reduce
+from mull.verifiers.syntax import Language
 from mull.verifiers.verdicts import GENRM_PROMPT
 
 
@@ -107,6 +108,33 @@ class ReferenceConfig(Config):
     kind: Literal["reference"]
 
 
+class SyntaxConfig(Config):
+    """Whether code parses: see `SyntaxVerifier`."""
+
+    kind: Literal["syntax"]
+    language: Language = "python"
+
+
+class GroundingConfig(Config):
+    """What of an answer occurs in the retrieved documents: see `GroundingVerifier`."""
+
+    kind: Literal["grounding"]
+    delimiter: str = Field("\n", min_length=1)
+    aggregation: Aggregation = "min"
+
+
+class CodeConfig(Config):
+    """Code run against tests in a sandbox: see `CodeVerifier` and `Sandbox`."""
+
+    kind: Literal["code"]
+    tests: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    seconds: float = Field(5.0, gt=0, le=300)
+    memory: int = Field(256, ge=64, description="MiB for each process.")
+    processes: int = Field(16, ge=1)
+    parallel: int = Field(4, ge=1, description="Sandboxes at once.")
+    python: str | None = Field(None, min_length=1, description="Path of the interpreter in the sandbox.")
+
+
 class CompositeConfig(Config):
     """Other verifiers, by name, as one: see `CompositeVerifier`."""
 
@@ -149,6 +177,9 @@ VerifierConfig = Annotated[
     | RegexConfig
     | JsonSchemaConfig
     | ReferenceConfig
+    | SyntaxConfig
+    | GroundingConfig
+    | CodeConfig
     | CompositeConfig
     | RemoteConfig
     | PluginConfig,

@@ -1,4 +1,4 @@
-"""Verifiers that are rules: no model, a score of 0 or 1."""
+"""Verifiers that are rules about the form and the final answer: no model, a score of 0 or 1."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from mull.types import Aggregation, Candidate, Chat, Score, Task, VerifierKind, aggregate
 from mull.verifiers.concurrency import together
+from mull.verifiers.documents import listed, required
 from mull.verifiers.engine import Engine
 from mull.verifiers.formats import TokenLogprobs
 from mull.verifiers.memory import Memory, prefix_keys
@@ -136,7 +137,8 @@ class GenerativeVerifier:
         name: The verifier's name.
         engine: Its model, on the generate runner.
         reader: Its tokenizer and chat template.
-        prompt: The user message; `{question}`, `{answer}` (up to the step judged) and `{step}` are filled in.
+        prompt: The user message; `{question}`, `{answer}` (up to the step judged), `{step}` and `{documents}`
+            (what was retrieved for the task, numbered) are filled in.
         lead: How the model's reply begins, just before the verdict token.
         good: The token that approves.
         bad: The token that rejects.
@@ -178,20 +180,24 @@ class GenerativeVerifier:
 
         Raises:
             VerifierUnavailable: the engine died or refuses.
-            InvalidRequest: the chat template refuses the prompt.
+            InvalidRequest: the chat template refuses the prompt, or the prompt has `{documents}` and the task
+                has none.
         """
-        chats = [self._ask(task.chat, split(c.text, self._delimiter)) for c in candidates]
+        if "{documents}" in self._prompt:
+            required(task, self.name)
+        chats = [self._ask(task, split(c.text, self._delimiter)) for c in candidates]
         prompts = await _render(self._reader, chats, self._lead)
         return await self._verdicts.score(prompts, self._aggregation, steps=self.kind == "process")
 
-    def _ask(self, chat: Chat, steps: Sequence[Step]) -> list[Chat]:
+    def _ask(self, task: Task, steps: Sequence[Step]) -> list[Chat]:
+        known = {"question": task.chat.question, "documents": listed(task.documents)}
         texts = [step.text for step in steps]
         ends = range(1, len(texts) + 1) if self.kind == "process" else range(len(texts), len(texts) + 1)
         chats = []
         for end in ends if texts else ():
-            fields = {"question": chat.question, "answer": "".join(texts[:end]), "step": texts[end - 1]}
+            fields = {**known, "answer": "".join(texts[:end]), "step": texts[end - 1]}
             content = _fill(self._prompt, {name: text.strip() for name, text in fields.items()})
-            chats.append(Chat(messages=({"role": "user", "content": content},), template=chat.template))
+            chats.append(Chat(messages=({"role": "user", "content": content},), template=task.chat.template))
         return chats
 
 

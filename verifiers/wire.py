@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from mull.types import Candidate, Chat, Finish, Prompt, Score, Task, VerifierKind
+from mull.types import Candidate, Chat, Finish, Passage, Prompt, Score, Task, VerifierKind
 from mull.verifiers.reading import sampled_ids
 
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
@@ -46,6 +46,15 @@ class CandidateIn(BaseModel):
     """Its token ids as sampled; used if `tokenizer` is the verifier's and they spell the text."""
 
 
+class DocumentIn(BaseModel):
+    """A text that was retrieved for the conversation."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    text: Text
+    id: Text = ""
+
+
 class ScoreRequest(BaseModel):
     """A conversation and the answers to judge."""
 
@@ -54,6 +63,8 @@ class ScoreRequest(BaseModel):
     messages: list[Message] = Field(min_length=1)
     candidates: list[CandidateIn] = Field(min_length=1, max_length=4096)
     reference: Text | None = None
+    documents: list[DocumentIn] = Field([], max_length=4096)
+    """What answers are to be held against, best first."""
     answer: str = "auto"
     """How final answers are found; see `mull.answers`."""
     tools: list[dict[str, Any]] = []
@@ -79,13 +90,15 @@ class ScoreRequest(BaseModel):
             "tools": [dict(tool) for tool in task.chat.tools],
             "chat_template_kwargs": dict(task.chat.template),
             "tokenizer": tokenizer,
+            "documents": [{"text": passage.text, "id": passage.id} for passage in task.documents],
         }
 
     def task(self) -> Task:
         """The task as a verifier sees it."""
         messages = tuple(message.model_dump(exclude_unset=True) for message in self.messages)
         chat = Chat(messages=messages, tools=tuple(self.tools), template=self.chat_template_kwargs)
-        return Task(chat=chat, reference=self.reference, answer=self.answer)
+        documents = tuple(Passage(text=each.text, id=each.id) for each in self.documents)
+        return Task(chat=chat, reference=self.reference, answer=self.answer, documents=documents)
 
     def judged(self, tokenizer: str | None) -> list[Candidate]:
         """The candidates as a verifier with this tokenizer sees them."""

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from openai import AsyncOpenAI
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from mull.server.bench import plot, report
-from mull.server.bench.outcomes import Log, Outcome
+from mull.server.bench.offered import offered
+from mull.server.bench.outcomes import Log
 from mull.server.bench.problems import Problem
-from mull.server.bench.spec import RunSpec
+from mull.server.bench.progress import bars
+from mull.server.bench.spec import RunSpec, grid
+from mull.server.bench.suite import Selection, suite
 from mull.server.bench.summary import compare, summarize
-from mull.server.bench.sweep import Sweep, measure, served_model
+from mull.server.bench.sweep import Sweep, measure
+from mull.server.bench.upstream import Refused, served_model
+from mull.server.exits import Failure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +33,11 @@ class Bench:
     source: str
     """Name of the file that the problems come from."""
     runs: Sequence[RunSpec]
+    suite: Selection | None = None
+    """Which of the standard runs to measure too."""
+    budgets: Sequence[int] = ()
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    """Sampling fields of all runs that do not set them."""
     out: Path
     url: str
     model: str | None
@@ -39,24 +48,47 @@ class Bench:
     candidates: bool
 
 
-def bench(asked: Bench, console: Console) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """The runs that the server answered, and why there are no others."""
+
+    sweep: Sweep
+    skipped: Mapping[str, str]
+    """Strategies and runs of the suite that could not be measured."""
+    refused: bool
+    """Whether the server refused some of them only when asked."""
+
+
+def bench(asked: Bench, console: Console) -> tuple[str, bool]:
     """Measure, write `report.json`, `report.md` and `accuracy-tokens.{png,svg}` into the folder.
 
+    A run of the suite that the server refuses is left out and named in the report; one that was asked for
+    by itself ends the command.
+
     Returns:
-        The report as Markdown.
+        The report as Markdown, and whether the server answered all that was asked.
 
     Raises:
         Failure: the server refused or does not answer; a second call goes on where this one ended.
-        ValueError: the folder holds results that cannot be read.
+        ValueError: the folder holds results that cannot be read, or the suite is asked for a strategy
+            that the server does not know.
     """
     asked.out.mkdir(parents=True, exist_ok=True)
     with Log(asked.out / "results.jsonl") as log:
-        sweep = asyncio.run(_measure(asked, log, console))
+        measured = asyncio.run(_measure(asked, log, console))
+        sweep = measured.sweep
         summaries = summarize(sweep, log)
     comparisons = compare(summaries)
     setting = {"source": asked.source, "url": asked.url, "concurrency": asked.concurrency}
-    figures = report.as_json(sweep, summaries, comparisons, **setting)
-    tables = report.as_markdown(summaries, comparisons)
+    figures = report.as_json(sweep, summaries, comparisons, **setting, skipped=measured.skipped)
+    tables = report.as_markdown(
+        sweep,
+        summaries,
+        comparisons,
+        source=asked.source,
+        sampling=asked.sampling,
+        skipped=measured.skipped,
+    )
     (asked.out / "report.json").write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", "utf-8")
     (asked.out / "report.md").write_text(tables, "utf-8")
     plot.draw(
@@ -64,52 +96,39 @@ def bench(asked: Bench, console: Console) -> str:
         [asked.out / "accuracy-tokens.png", asked.out / "accuracy-tokens.svg"],
         title=f"{sweep.model} on {len(sweep.problems)} problems, with 95 % intervals",
     )
-    return tables
+    return tables, not measured.refused
 
 
-async def _measure(asked: Bench, log: Log, console: Console) -> Sweep:
+async def _measure(asked: Bench, log: Log, console: Console) -> Measured:
     # The SDK insists on a key even where the server wants none.
     async with AsyncOpenAI(base_url=asked.url, api_key=asked.api_key or "none", max_retries=4) as client:
         first = await served_model(client)  # asked in any case: a server that is not there is told at once
+        model = asked.model or first
+        standard, skipped = list[RunSpec](), dict[str, str]()
+        if asked.suite is not None:
+            runs, skipped = suite(await offered(client), model, asked.suite)
+            known = {run.text for run in asked.runs}
+            standard = [r for r in grid(runs, asked.budgets, asked.sampling) if r.text not in known]
         sweep = Sweep(
-            runs=asked.runs,
+            runs=[*asked.runs, *standard],
             problems=asked.problems,
-            model=asked.model or first,
+            model=model,
             repeats=asked.repeats,
             seed=asked.seed,
             candidates=asked.candidates,
         )
-        with _bars(sweep, log, console) as told:
-            await measure(sweep, log, client, concurrency=asked.concurrency, told=told)
-    return sweep
+        refused: dict[str, str] = {}
 
+        def told_no(run: RunSpec, error: Refused) -> None:
+            if run in asked.runs:
+                raise error
+            console.print(f"mull: {error.message}", markup=False, soft_wrap=True)
+            refused[run.label] = error.message.removeprefix(f"{run.label}: ")
 
-@contextmanager
-def _bars(sweep: Sweep, log: Log, console: Console) -> Iterator[Callable[[RunSpec, Outcome], None]]:
-    """A bar a run, with its accuracy so far."""
-    columns = (
-        TextColumn("{task.fields[label]}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[accuracy]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        bars: dict[str, TaskID] = {}
-        right: dict[str, list[bool]] = {}
-        for run in sweep.runs:
-            done = right[run.label] = [outcome.correct for outcome in sweep.done(run, log)]
-            total = len(sweep.problems) * sweep.repeats_of(run)
-            bars[run.label] = progress.add_task(
-                "", total=total, completed=len(done), label=run.label, accuracy=_share(done)
-            )
-
-        def told(run: RunSpec, outcome: Outcome) -> None:
-            right[run.label].append(outcome.correct)
-            progress.update(bars[run.label], advance=1, accuracy=_share(right[run.label]))
-
-        yield told
-
-
-def _share(right: Sequence[bool]) -> str:
-    return f"{100 * sum(right) / len(right):.1f} % right" if right else ""
+        with bars(sweep, log, console) as told:
+            await measure(sweep, log, client, concurrency=asked.concurrency, told=told, refused=told_no)
+    done = [run for run in sweep.runs if run.label not in refused]
+    if not done:
+        why = "; ".join(f"{name} {reason}" for name, reason in (skipped | refused).items())
+        raise Failure(f"nothing could be measured: {why}")
+    return Measured(sweep=replace(sweep, runs=done), skipped=skipped | refused, refused=bool(refused))

@@ -23,6 +23,8 @@ class Sample:
     score: float | None
     tokens: int
     complete: bool
+    confidence: float | None = None
+    """Geometric mean probability of its tokens, where the request asked for log-probabilities."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,14 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mull.server.assignments import assignment
+from mull.server.bench.text import parts, read, written
 
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "max_tokens")
 """Keys of a run that are fields of the request itself."""
 BUDGET = {"budget_tokens": "tokens", "budget_seconds": "seconds", "budget_samples": "samples"}
 """Keys of a run that limit what it may spend."""
-
-_PART = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*")+')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,19 +28,29 @@ class RunSpec:
     budget: Mapping[str, float] = field(default_factory=dict)
     model: str | None = None
     """The served model; the command's where None."""
+    name: str | None = None
+    """Its own short name (`label=` in text), where the text would be too long for a table."""
 
     @property
     def label(self) -> str:
-        """How tables and plots name it: `beam_search:width=4,expand=4`."""
-        given = {
+        """How tables and plots name it: `beam_search:width=4,expand=4`, or the name it was given."""
+        budget = "".join(f",budget_{name}={limit}" for name, limit in self.budget.items())
+        return self.text if self.name is None else self.name + budget
+
+    @property
+    def text(self) -> str:
+        """The run as `parse_run` reads it, without its name."""
+        values = ",".join(f"{name}={written(value)}" for name, value in self._given().items())
+        return f"{self.strategy}:{values}" if values else self.strategy
+
+    def _given(self) -> dict[str, Any]:
+        return {
             **self.parameters,
             **({"verifier": self.verifier} if self.verifier else {}),
             **self.sampling,
             **{f"budget_{name}": limit for name, limit in self.budget.items()},
             **({"model": self.model} if self.model else {}),
         }
-        values = ",".join(f"{name}={v if isinstance(v, str) else json.dumps(v)}" for name, v in given.items())
-        return f"{self.strategy}:{values}" if values else self.strategy
 
     @property
     def deterministic(self) -> bool:
@@ -65,8 +73,10 @@ def parse_run(text: str) -> RunSpec:
     r"""Read `strategy:key=value,key=value`.
 
     `verifier`, `model`, sampling fields (`temperature`, `top_p`, `top_k`, `min_p`, `max_tokens`) and budgets
-    (`budget_tokens`, `budget_seconds`, `budget_samples`) mean what they do in a request; all other keys are
-    parameters of the strategy, which the server checks. A value with a comma goes in double quotes.
+    (`budget_tokens`, `budget_seconds`, `budget_samples`) mean what they do in a request, `label` is how
+    tables name the run; all other keys are parameters of the strategy, which the server checks. Values are
+    JSON where they can be, so that a strategy goes into another as
+    `cascade:inner={"strategy":"majority_vote","n":4}`. A text with a comma or bracket goes in double quotes.
 
     Raises:
         ValueError: what is wrong with it.
@@ -74,24 +84,27 @@ def parse_run(text: str) -> RunSpec:
     strategy, _, rest = text.strip().partition(":")
     if not re.fullmatch(r"[\w.-]+", strategy):
         raise ValueError(f"{text!r} does not begin with a strategy's name, like best_of_n:n=16,verifier=orm")
-    parts = _PART.findall(rest)
-    if ",".join(parts) != rest:
-        raise ValueError(f"{text!r} has an empty part or a quote that is not closed")
     spec: dict[str, dict[str, Any]] = {"parameters": {}, "sampling": {}, "budget": {}}
     names: dict[str, str] = {}
     seen: set[str] = set()
-    for part in parts:
-        name, value = assignment(part)
+    for part in parts(rest):
+        name, value = read(part)
         if name in seen:
             raise ValueError(f"{text!r} gives {name} twice")
         seen.add(name)
-        if name in ("verifier", "model"):
-            names[name] = str(value)
+        if name in ("verifier", "model", "label"):
+            names["name" if name == "label" else name] = str(value)
         elif name in BUDGET:
             spec["budget"][BUDGET[name]] = value
         else:
             spec["sampling" if name in SAMPLING else "parameters"][name] = value
-    return RunSpec(strategy=strategy, verifier=names.get("verifier"), model=names.get("model"), **spec)
+    return RunSpec(
+        strategy=strategy,
+        verifier=names.get("verifier"),
+        model=names.get("model"),
+        name=names.get("name"),
+        **spec,
+    )
 
 
 def grid(runs: Sequence[RunSpec], budgets: Sequence[int], sampling: Mapping[str, Any]) -> list[RunSpec]:
@@ -102,9 +115,9 @@ def grid(runs: Sequence[RunSpec], budgets: Sequence[int], sampling: Mapping[str,
     """
     filled = [replace(run, sampling={**sampling, **run.sampling}) for run in runs]
     cells = [replace(run, budget={**run.budget, "tokens": b}) for run in filled for b in budgets] or filled
-    labels = [cell.label for cell in cells]
-    if twice := [label for label in labels if labels.count(label) > 1]:
-        raise ValueError(f"{twice[0]} is asked for twice")
+    for texts in ([cell.label for cell in cells], [cell.text for cell in cells]):
+        if twice := [text for text in texts if texts.count(text) > 1]:
+            raise ValueError(f"{twice[0]} is asked for twice")
     return cells
 
 

@@ -25,6 +25,9 @@ from mull.server.bench.statistics import (
 )
 from mull.server.bench.sweep import Sweep
 
+FEW = 8
+"""With more runs than this, a report shows a selection of the pairs and samples."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
@@ -84,7 +87,15 @@ def summarize(sweep: Sweep, log: Log) -> list[Summary]:
 
 
 def compare(summaries: Sequence[Summary]) -> list[Comparison]:
-    """Every two runs with the same budget, the later one of them first."""
+    """Every two runs with the same budget, the later one of them first.
+
+    Of more than a few runs, each with the first one alone: nobody reads hundreds of pairs.
+    """
+    pairs = (
+        list(combinations(summaries, 2))
+        if len(summaries) <= FEW
+        else [(summaries[0], b) for b in summaries[1:]]
+    )
     return [
         Comparison(
             first=b.run,
@@ -92,7 +103,7 @@ def compare(summaries: Sequence[Summary]) -> list[Comparison]:
             accuracy=paired(b.shares, a.shares),
             tokens=b.tokens.value / a.tokens.value if a.tokens.value else math.inf,
         )
-        for a, b in combinations(summaries, 2)
+        for a, b in pairs
         if a.run.budget == b.run.budget
     ]
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI
+from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion
 
 from mull.answers import Answers
-from mull.server.bench.outcomes import Log, Outcome, Sample
+from mull.server.bench.judge import judge
+from mull.server.bench.outcomes import Log, Outcome
 from mull.server.bench.problems import Problem
 from mull.server.bench.spec import RunSpec, digest
-from mull.server.exits import FAILED, NO_SERVER, Failure, no_server
+from mull.server.bench.upstream import Refused, refusals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +61,24 @@ class Sweep:
 
 
 async def measure(
-    sweep: Sweep, log: Log, client: AsyncOpenAI, *, concurrency: int, told: Callable[[RunSpec, Outcome], None]
+    sweep: Sweep,
+    log: Log,
+    client: AsyncOpenAI,
+    *,
+    concurrency: int,
+    told: Callable[[RunSpec, Outcome], None],
+    refused: Callable[[RunSpec, Refused], None] | None = None,
 ) -> None:
     """Solve what the log does not know yet, run by run, `concurrency` requests at a time.
+
+    Args:
+        sweep: What to solve and how.
+        log: What is known, and where to write what is found.
+        client: The server.
+        concurrency: Requests at a time.
+        told: Called with each outcome.
+        refused: Called with a run that the server refuses, after which the next run is begun; without it, a
+            refusal ends all.
 
     Raises:
         Failure: the server refused a request or went away; what is done is in the log.
@@ -83,7 +98,10 @@ async def measure(
                     for _ in range(concurrency):
                         group.create_task(work(run, jobs))
             except ExceptionGroup as failed:
-                raise failed.exceptions[0] from None
+                first = failed.exceptions[0]
+                if refused is None or not isinstance(first, Refused):
+                    raise first from None
+                refused(run, first)
 
 
 async def _solve(
@@ -94,102 +112,7 @@ async def _solve(
     beyond = {name: request.pop(name) for name in ("ttc", "top_k", "min_p") if name in request}
     request |= {"messages": [{"role": "user", "content": problem.question}], "seed": sweep.seed + repeat}
     started = time.perf_counter()
-    with _refusals(client, f"{run.label}: "):
+    with refusals(client, f"{run.label}: "):
         completion: ChatCompletion = await client.chat.completions.create(**request, extra_body=beyond)
     seconds = time.perf_counter() - started
-    return await _outcome(sweep.digest(run), run, problem, repeat, completion, seconds, answers)
-
-
-async def _outcome(
-    name: str,
-    run: RunSpec,
-    problem: Problem,
-    repeat: int,
-    completion: ChatCompletion,
-    seconds: float,
-    answers: Answers,
-) -> Outcome:
-    """Judge a completion: the answer in its text against the right one."""
-    ttc: dict[str, Any] | None = (completion.model_extra or {}).get("ttc")
-    if ttc is None or completion.usage is None:
-        raise Failure(f"{run.label}: the server's answers carry no `ttc` or no `usage`; is it mull?")
-    if fallback := ttc.get("fallback"):
-        raise Failure(
-            f"{run.label}: verifier {fallback['unavailable']} is down and {fallback['strategy']} answered"
-        )
-    choice, usage = completion.choices[0], completion.usage
-    text = choice.message.content or ""
-    # The server's own rule: what was cut off has no answer.
-    answer = await answers.extract(text) if choice.finish_reason == "stop" else None
-    details = usage.prompt_tokens_details
-    return Outcome(
-        run=name,
-        problem=problem.key,
-        repeat=repeat,
-        correct=await _right(answer, problem, answers),
-        answer=answer,
-        text=text,
-        finish=choice.finish_reason,
-        stopped=ttc["stopped"],
-        tokens=usage.completion_tokens,
-        prompt_tokens=usage.prompt_tokens,
-        cached_tokens=(details.cached_tokens if details else None) or 0,
-        verifier_tokens=ttc["verifier_tokens"],
-        engine_calls=ttc["engine_calls"],
-        seconds=round(seconds, 4),
-        samples=tuple([await _sample(c, problem, answers) for c in _independent(ttc)]),
-    )
-
-
-def _independent(ttc: dict[str, Any]) -> list[dict[str, Any]]:
-    """The candidates, where each is one sample of its own; a step search's share their beginnings."""
-    candidates: list[dict[str, Any]] = ttc.get("candidates", [])
-    return candidates if len(candidates) == ttc["samples"] else []
-
-
-async def _sample(candidate: dict[str, Any], problem: Problem, answers: Answers) -> Sample:
-    return Sample(
-        answer=candidate["answer"],
-        correct=await _right(candidate["answer"], problem, answers),
-        score=candidate["score"],
-        tokens=candidate["tokens"],
-        complete=candidate["finish_reason"] == "stop",
-    )
-
-
-async def _right(answer: str | None, problem: Problem, answers: Answers) -> bool:
-    return answer is not None and await answers.equal(answer, problem.answer)
-
-
-async def served_model(client: AsyncOpenAI) -> str:
-    """The server's first model.
-
-    Raises:
-        Failure: no server answers, or it refuses.
-    """
-    with _refusals(client):
-        cards = (await client.with_options(max_retries=0).models.list()).data
-    if not cards:
-        raise Failure(f"{client.base_url} serves no model")
-    return cards[0].id
-
-
-@contextmanager
-def _refusals(client: AsyncOpenAI, prefix: str = "") -> Iterator[None]:
-    """The SDK's errors as failures in one line."""
-    try:
-        yield
-    except APIConnectionError as error:
-        raise no_server(str(client.base_url), str(error.__cause__ or error).lower()) from None
-    except APIStatusError as error:
-        code = NO_SERVER if error.code == "not_ready" else FAILED
-        raise Failure(f"{prefix}{_message(error)}", code) from None
-    except APIError as error:
-        raise Failure(f"{prefix}{error.message}") from None
-
-
-def _message(error: APIStatusError) -> str:
-    """What the server says, without the SDK's wrapping."""
-    body = error.body
-    message = body.get("message") if isinstance(body, dict) else None
-    return str(message) if message else f"the server answered {error.status_code}; its URL ends in /v1"
+    return await judge(sweep.digest(run), run, problem, repeat, completion, seconds, answers)

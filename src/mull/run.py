@@ -312,20 +312,23 @@ class Run:
             raise first_of(failed) from None
         return [task.result() for task in tasks]
 
-    async def follow(self, origin: Candidate, *, kind: str = "sample") -> Candidate | None:
-        """Sample one continuation and commit its tokens as they come.
+    async def follow(
+        self, origin: Candidate, *, sampling: Sampling | None = None, kind: str = "sample"
+    ) -> Candidate | None:
+        """Sample one continuation and commit its tokens as they come; `sampling` replaces the task's.
 
         Returns:
             The candidate, truncated where a deadline cut it; None if the budget allowed nothing at all.
         """
         if self._pool or (self._commit is None and self.budget.seconds_left is None):
-            return next(iter(await self.collect(origin, kind=kind)), None)
+            return next(iter(await self.collect(origin, sampling=sampling, kind=kind)), None)
         self._require_continuing(origin)
-        room = self._room(origin, self.task.sampling)
+        asked = sampling or self.task.sampling
+        room = self._room(origin, asked)
         if room <= 0:
             return replace(origin, finish="length")
-        sampling = replace(self.task.sampling, seed=self._draw_seed(origin, 1))
-        return await self._spender.follow(origin, sampling, room, kind, self.commit)
+        seeded = replace(asked, seed=self._draw_seed(origin, 1))
+        return await self._spender.follow(origin, seeded, room, kind, self.commit)
 
     def commit(self, chunk: Chunk) -> None:
         """Declare that the answer goes on with this text, so that it can be streamed already."""

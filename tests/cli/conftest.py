@@ -35,14 +35,15 @@ Start = Callable[..., AbstractContextManager[Served]]
 
 
 @contextmanager
-def started(*, down: bool = False, **settings: Any) -> Iterator[Served]:
+def started(*, down: bool = False, model: Any = None, **settings: Any) -> Iterator[Served]:
     """Serve the world.
 
     Args:
         down: Whether its verifiers are.
+        model: Another model than the world's own.
         settings: Of the server.
     """
-    model = ScriptedGenerator(WORLD)
+    model = model or ScriptedGenerator(WORLD)
     fail_after = 0 if down else None
     verifiers = {
         "orm": ScriptedVerifier.perfect(WORLD, name="orm", kind="outcome", fail_after=fail_after),

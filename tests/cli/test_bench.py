@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
+from mull.server.bench.offered import Offer
 from mull.server.bench.outcomes import Log, Outcome, Sample
+from mull.server.bench.spec import parse_run
+from mull.server.bench.suite import RUNS as RUNS_OF
+from mull.server.bench.suite import Selection, suite
+from mull.strategies.registry import STRATEGIES
 
 from .conftest import Served, Start
 
@@ -180,6 +185,8 @@ def test_no_server(mull: Mull, problems: Path, tmp_path: Path) -> None:
         (("--run", "single", "--budgets", "many"), "'many' is no number of tokens"),
         (("--run", "single", "--budgets", "0"), "'0' is no number of tokens"),
         ((), "--run"),
+        (("--run", "single", "--only", "single"), "only go with --all"),
+        (("--run", "single", "--skip", "single"), "only go with --all"),
     ],
 )
 def test_wrong_usage(
@@ -219,3 +226,91 @@ def test_the_log_gives_back_what_it_was_given(tmp_path: Path) -> None:
         log.add(outcome)
     with Log(tmp_path / "log") as log:
         assert log.outcomes == {("r", "p", 0): outcome}
+
+
+def test_all_measures_every_strategy_that_works_here(
+    start: Start, mull: Mull, problems: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    common = ("bench", problems, "--all", "--temperature", 1, "--limit", 3, "--out", out)
+    chosen = ("--only", "single", "--only", "majority_vote", "--only", "beam_search")
+    with start() as served:
+        result = mull(*common, *chosen, "--url", served.url)
+        assert result.exit_code == 0, result.output
+        calls = served.model.calls
+        assert mull(*common, *chosen, "--skip", "beam_search", "--url", served.url).exit_code == 0
+        assert served.model.calls == calls
+    found = report(out)
+    assert {run["request"]["ttc"]["strategy"] for run in found["runs"]} == {"single", "majority_vote"}
+    assert found["skipped"] == {"beam_search": "left out by --skip"}
+    assert "- `beam_search`: left out by --skip" in (out / "report.md").read_text()
+    rows = [line for line in result.stdout.splitlines() if line.startswith("| `")]
+    tokens = [float(row.split("|")[3]) for row in rows[: rows.index(rows[0]) + len(found["runs"])]]
+    assert tokens == sorted(tokens)
+    assert result.stdout.startswith(
+        "scripted on 3 problems of problems.jsonl, seed 0, temperature 1.0\n\n| run |"
+    )
+    assert "- `single greedy`: `single:temperature=0`" in result.stdout
+    assert "- `single`: " not in result.stdout
+
+
+def test_all_says_why_a_strategy_is_not_measured(
+    shared: Served, mull: Mull, problems: Path, tmp_path: Path
+) -> None:
+    common = ("bench", problems, "--all", "--out", tmp_path / "out", "--url", shared.url)
+    unknown = mull(*common, "--only", "guess")
+    assert unknown.exit_code == 2
+    assert "unknown strategy 'guess'; this server has " in unknown.stderr
+
+
+def test_what_the_server_refuses_of_the_suite_is_left_out_and_told(
+    served: Served, mull: Mull, problems: Path, tmp_path: Path
+) -> None:
+    only = ("--only", "single", "--only", "majority_vote", "--temperature", 0)
+    common = ("bench", problems, "--all", *only, "--out", tmp_path / "out", "--limit", 2)
+    result = mull(*common, "--url", served.url)
+    assert result.exit_code == 1
+    assert "mull: majority_vote:n=16: " in result.stderr
+    found = report(tmp_path / "out")
+    assert {run["request"]["ttc"]["strategy"] for run in found["runs"]} == {"single"}
+    assert "temperature" in found["skipped"]["majority_vote:n=16"]
+    # What is asked for by itself is not left out in silence.
+    result = mull(*common, "--run", "majority_vote:n=3", "--url", served.url)
+    assert result.exit_code == 1
+    assert "mull: majority_vote:n=3,temperature=0.0: " in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("model", ["here", "here+quick"])
+def test_the_suite_is_what_the_server_offers(model: str) -> None:
+    offers = {
+        offer.name: offer
+        for offer in (
+            Offer(name="zeta", models=["here"], needs={}, required=[]),
+            Offer(name="beam_search", models=["here"], needs={"verifier": "process"}, required=[]),
+            Offer(name="rag", models=[], needs={"verifier": None, "retriever": True}, required=[]),
+            Offer(
+                name="dvts", models=["other"], needs={"verifier": "process", "continues": True}, required=[]
+            ),
+            Offer(name="examples", models=["here"], needs={}, required=["examples"]),
+            Offer(name="alpha", models=["here"], needs={}, required=[]),
+        )
+    }
+    runs, skipped = suite(offers, model, Selection(skip=["alpha"]))
+    assert [run.strategy for run in runs] == ["beam_search"] * len(RUNS_OF["beam_search"]) + ["zeta"]
+    assert runs[-1].parameters == {}
+    assert skipped == {
+        "alpha": "left out by --skip",
+        "dvts": "does not work with here here: it needs a verifier (process) and an engine that continues a "
+        "partial answer",
+        "examples": "has no default for examples; give it with --run",
+        "rag": "does not work with here here: it needs a retriever",
+    }
+
+
+@pytest.mark.parametrize("name", sorted(RUNS_OF))
+def test_the_suites_runs_are_what_their_strategies_take(name: str) -> None:
+    runs = [parse_run(text) for text in RUNS_OF[name]]
+    assert len({run.label for run in runs}) == len(runs)
+    for run in runs:
+        assert run.strategy == name
+        STRATEGIES.get(name).model_validate(run.parameters, strict=True)

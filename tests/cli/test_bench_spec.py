@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -42,14 +43,46 @@ def test_a_quoted_value_may_hold_commas_and_escapes() -> None:
     }
 
 
+def test_a_strategy_goes_into_another_as_json() -> None:
+    run = parse_run('cascade:levels=[{"at_least":0.5,"inner":{"strategy":"single"}}],label=short,n=2')
+    assert run.parameters == {"levels": [{"at_least": 0.5, "inner": {"strategy": "single"}}], "n": 2}
+    assert run.label == "short"
+
+
+def test_a_shell_passes_a_nested_run_on_whole() -> None:
+    line = """echo --run 'cascade:inner={"strategy":"majority_vote","n":4},label="a, b"'"""
+    said = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True).stdout
+    run = parse_run(said.removeprefix("--run ").strip())
+    assert run.parameters["inner"] == {"strategy": "majority_vote", "n": 4}
+    assert run.label == "a, b"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'a:inner={"strategy":"b","list":[1,{"c":"}"}]},n=4',
+        r'a:delimiter="\n",stop="x, [y]"',
+        'a:x="4",y=true,z=plain-text,verifier=orm,temperature=0.5,budget_tokens=90,model=m',
+        'a:x="",y="[step]"',
+    ],
+)
+def test_the_text_of_a_run_reads_back(text: str) -> None:
+    assert parse_run(text).text == text
+    assert parse_run(parse_run(text).text) == parse_run(text)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "does not begin with a strategy's name"),
         (":n=4", "does not begin with a strategy's name"),
         ("best_of_n:n", "not of the form name=value"),
-        ("best_of_n:n=4,", "an empty part or a quote that is not closed"),
-        ('beam_search:delimiter="x,width=2', "an empty part or a quote that is not closed"),
+        ("best_of_n:n=4,", "an empty part, or a quote or bracket that is not closed"),
+        ('beam_search:delimiter="x,width=2', "an empty part, or a quote or bracket that is not closed"),
+        ('cascade:inner={"n":4', "a quote or bracket that is not closed"),
+        ('cascade:inner={"n":[4}]', "a quote or bracket that is not closed"),
+        ("cascade:inner=n}", "a quote or bracket that is not closed"),
+        ("cascade:inner={strategy:single}", "holds no JSON; in a shell, put the whole run in single quotes"),
         ("best_of_n:n=4,n=8", "gives n twice"),
     ],
 )
@@ -75,6 +108,10 @@ def test_the_grid_is_every_run_at_every_budget() -> None:
 def test_the_same_run_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="single is asked for twice"):
         grid([parse_run("single"), parse_run("single")], [], {})
+    with pytest.raises(ValueError, match="single is asked for twice"):
+        grid([parse_run("single:label=a"), parse_run("single:label=b")], [], {})
+    with pytest.raises(ValueError, match="a is asked for twice"):
+        grid([parse_run("single:label=a"), parse_run("cot:label=a")], [], {})
 
 
 def test_problems_take_the_number_of_steps_where_it_is_known(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ Mull = Callable[..., Result]
 def test_help_names_all_commands_and_exit_codes(mull: Mull) -> None:
     result = mull("--help")
     assert result.exit_code == 0
-    for command in ("serve", "verifier", "ask", "bench", "data", "train"):
+    for command in ("serve", "verifier", "ask", "bench", "calibrate", "data", "train"):
         assert f"\n  {command} " in result.stdout
     assert "3 no server answers" in " ".join(result.stdout.split())
 

@@ -1,5 +1,6 @@
 """The documentation says what the code does."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -12,6 +13,7 @@ from mull.errors import MullError
 from mull.server.schemas import TTC, ChatRequest
 from mull.server.settings import Settings, load
 from mull.strategies.registry import STRATEGIES
+from mull.strategies.steps import StepSearch
 from mull.verifiers.config import parse
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +21,7 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 
 
@@ -38,19 +40,32 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert not [link for link in links if not (page.parent / link).exists()]
 
 
+SHARED = {"depth", "delimiter", "step_tokens", "aggregate"}
+"""Parameters that the page about search describes once for all searches over steps."""
+
+
+def described(name: str) -> str:
+    pages = [str(page.relative_to(ROOT)) for page in (ROOT / "docs/strategies").glob("*.md")]
+    (found,) = [text for page in pages if (text := section(page, name))]
+    return found
+
+
 @pytest.mark.parametrize("name", STRATEGIES.names())
 def test_every_strategy_is_described_with_its_parameters(name: str) -> None:
-    assert f"`{name}`" in (ROOT / "README.md").read_text()
-    described = section("docs/strategies.md", name)
-    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", described, re.MULTILINE))
+    for page in ("README.md", "docs/strategies.md"):
+        assert f"`{name}`" in (ROOT / page).read_text()
     strategy: type[BaseModel] = STRATEGIES.get(name)
-    assert rows.keys() == strategy.model_fields.keys()
+    _, _, table = described(name).partition("\n| parameter |")
+    cells = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| (.+?) \|", table.partition("\n\n")[0], re.MULTILINE)
+    rows = {field: value for fields, value in cells for field in re.findall(r"\w+", fields)}
+    stepwise = issubclass(strategy, StepSearch)
+    assert rows.keys() <= strategy.model_fields.keys()
+    assert strategy.model_fields.keys() - rows.keys() <= (SHARED if stepwise else set())
     for field, info in strategy.model_fields.items():
-        default = rows[field].strip().strip("`")
-        assert default in (
-            repr(info.default),
-            f"{info.default:g}" if isinstance(info.default, float) else "",
-        ) or (default.strip('"').encode().decode("unicode_escape") == info.default)
+        if isinstance(info.default, bool | int | float) and field in rows:
+            assert json.dumps(info.default) in re.findall(r"[\w.]+", rows[field]) or (
+                f"{info.default:g}" in re.findall(r"[\w.]+", rows[field])
+            ), field
 
 
 def test_every_field_of_ttc_is_described() -> None:

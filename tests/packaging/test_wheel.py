@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("engines", "server", "strategies", "training", "verifiers")
+PARTS = ("engines", "retrieval", "server", "strategies", "training", "verifiers")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

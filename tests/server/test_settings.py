@@ -27,6 +27,10 @@ options = {max_num_seqs = 8}
 kind = "prm"
 model = "somewhere/prm"
 
+[retrievers.handbook]
+kind = "bm25"
+path = "handbook.jsonl"
+
 [defaults]
 strategy = "best_of_n"
 parameters = {n = 4}
@@ -71,6 +75,7 @@ def test_a_full_file(tmp_path: Path) -> None:
     assert settings.port == 9001
     assert settings.models["big"].served_as == "Qwen/Qwen3-8B"
     assert settings.models["small"].options == {"max_num_seqs": 8}
+    assert settings.retrievers["handbook"].kind == "bm25"
     assert settings.presets["careful"].budget.tokens == 1000
     assert settings.efforts == {"high": "careful"}
     assert settings.limits.n == 8
@@ -131,6 +136,10 @@ def test_own_models_come_without_bundled_verifiers_and_presets(tmp_path: Path) -
         ('[verifiers.a]\nkind = "oracle"', "verifiers.a"),
         ('[verifiers.a]\nkind = "remote"\nurls = ["x"]\njudges = "outcome"', "verifiers.a.urls[0]"),
         ('[verifiers.a]\nkind = "composite"\nof = []', "verifiers.a.of"),
+        ('[retrievers.a]\nkind = "bm25"', "retrievers.a.path is required"),
+        ('[retrievers.a]\nkind = "bm25"\npath = "x"\nfoo = 1', "'retrievers.a.foo'"),
+        ('[retrievers.a]\nkind = "grep"', "retrievers.a"),
+        ('[retrievers."a b"]\nkind = "bm25"\npath = "x"', "a key of retrievers"),
         ('fallback = "guess"', "fallback"),
         ("port = ", "mull.toml"),
     ],

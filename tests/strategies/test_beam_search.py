@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -13,62 +12,18 @@ from mull.budget import Limits
 from mull.errors import Unsupported
 from mull.strategies.beam_search import BeamSearch
 from mull.testing import ScriptedGenerator, ScriptedVerifier, Trial, World, solve
-from mull.types import Answer, Candidate, Sampling, Score, Task, VerifierKind
+from mull.types import Answer
+
+from .searching import depths, search
 
 WORLD = World()
 CONSTANT = ScriptedVerifier.constant()
 
 
-def depths(trial: Trial) -> list[int]:
-    """How many levels each node is below the root."""
-    levels = [0]
-    for node in trial.run.trace.nodes[1:]:
-        levels.append(levels[node.parent or 0] + 1)
-    return levels
-
-
-class Rates:
-    """A process verifier with a score for each last step."""
-
-    name = "rates"
-    kind: VerifierKind = "process"
-
-    def __init__(self, rates: dict[str, float], otherwise: float = 0.5) -> None:
-        self.rates, self.otherwise = rates, otherwise
-
-    async def score(self, task: Task, candidates: Sequence[Candidate]) -> list[Score]:
-        steps = [tuple(self.rates.get(s.strip(), self.otherwise) for s in c.steps) for c in candidates]
-        return [Score(value=min(s), steps=s) for s in steps]
-
-
-async def along(
-    paths: Sequence[str],
-    rates: dict[str, float],
-    *,
-    max_tokens: int = 200,
-    limits: Limits | None = None,
-    **fields: Any,
-) -> tuple[Answer, Trial]:
-    """Search among these answers: at each prefix the engine continues with those that begin so, in turn."""
-    turns: Counter[str] = Counter()
-
-    def script(text: str, rng: random.Random, sampling: Sampling) -> str:
-        fitting = list(dict.fromkeys(p for p in paths if p.startswith(text)))
-        turns[text] += 1
-        # Prefer different next steps over different endings.
-        nexts = list(dict.fromkeys(p[len(text) :].split("\n")[0] for p in fitting))
-        chosen = nexts[(turns[text] - 1) % len(nexts)]
-        return next(p[len(text) :] for p in fitting if p[len(text) :].split("\n")[0] == chosen)
-
-    trial = Trial(
-        BeamSearch(**fields),
-        WORLD,
-        task=WORLD.task(max_tokens=max_tokens),
-        generator=ScriptedGenerator(script),
-        verifier=Rates(rates),
-        limits=limits,
-    )
-    return await trial.solve(), trial
+async def along(paths: Sequence[str], rates: dict[str, float], **fields: Any) -> tuple[Answer, Trial]:
+    """Beam search among these answers."""
+    options = {key: fields.pop(key) for key in ("max_tokens", "limits") if key in fields}
+    return await search(BeamSearch(**fields), paths, rates, **options)
 
 
 async def test_a_perfect_verifier_finds_the_optimum_far_more_often_than_sampling() -> None:
@@ -199,9 +154,54 @@ async def test_an_engine_that_cannot_continue_is_refused() -> None:
         await solve(BeamSearch(), WORLD, generator=ScriptedGenerator(WORLD, continues=False))
 
 
+# -- lookahead and long steps ------------------------------------------------------------------------------
+
+
+TRAP = ["trap\nbad\n\\boxed{1}", "plain\ngood\n\\boxed{2}"]
+LATE = {"trap": 0.9, "plain": 0.6, "bad": 0.1, "good": 0.9}
+
+
+@pytest.mark.parametrize(("lookahead", "answer"), [(0, "1"), (1, "2"), (2, "2"), (30, "2")])
+async def test_lookahead_sees_what_a_step_leads_to(lookahead: int, answer: str) -> None:
+    found, trial = await along(TRAP, LATE, width=1, expand=2, lookahead=lookahead)
+    assert found.best.answer == answer
+    assert len(found.choices) == 1, "rollouts are no answers"
+    seen = {n.text: n.data.get("foreseen") for n in trial.run.trace.nodes if n.parent == 0}
+    assert seen["trap\n"] == (0.1 if lookahead else None)
+
+
+async def test_lookahead_is_greedy_billed_and_stops_at_the_end_of_an_answer() -> None:
+    _, trial = await along(TRAP, LATE, width=1, expand=2, lookahead=9)
+    rolled = [n for n in trial.run.trace.nodes if n.kind == "lookahead"]
+    assert [n.text for n in rolled].count("\\boxed{1}") == 1
+    greedy = [s for s in trial.generator.seen if s.temperature == 0]
+    assert len(greedy) == len(rolled)
+    assert sum(n.tokens for n in trial.run.trace.nodes) == trial.run.budget.tokens
+
+
+async def test_a_long_step_counts_as_several_and_reserves_no_more() -> None:
+    paths = ["take 1\ntake 1\n\\boxed{11}"]
+    found, trial = await along(paths, {}, width=1, expand=1, step_tokens=5)
+    assert [n.text for n in trial.run.trace.nodes[1:]] == [
+        "take ",
+        "1\n",
+        "take ",
+        "1\n",
+        "\\boxe",
+        "d{11}",
+        "",
+    ]
+    assert found.best.answer == "11"
+    assert all((s.max_tokens or 0) <= 5 for s in trial.generator.seen)
+    cut, _ = await along(paths, {}, width=1, expand=1, step_tokens=5, depth=3)
+    assert (cut.best.answer, cut.best.candidate.text) == (None, "take 1\ntake ")
+
+
 @pytest.mark.parametrize(
     "fields",
     [
+        {"lookahead": -1},
+        {"step_tokens": 0},
         {"width": 0},
         {"expand": 0},
         {"depth": 0},

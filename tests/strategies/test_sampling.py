@@ -276,3 +276,12 @@ async def test_worthless_votes_do_not_decide() -> None:
 def test_bad_parameters_are_refused(strategy: type[StrategyModel], fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="validation error"):
         strategy.model_validate(fields)
+
+
+@pytest.mark.parametrize("commits", [False, True])
+async def test_single_is_greedy_where_told_so(commits: bool) -> None:
+    for seed in range(5):
+        answer, _ = await solve(Single(greedy=True), WORLD, task=WORLD.task(seed=seed), commits=commits)
+        assert answer.best.answer == WORLD.reference
+    with pytest.raises(InvalidRequest, match="temperature"):
+        await solve(Single(greedy=True), WORLD, task=WORLD.task(n=2))

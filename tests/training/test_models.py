@@ -51,6 +51,14 @@ def test_a_resumed_run_gives_the_weights_of_an_uninterrupted_one(tmp_path: Path)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_the_end_of_a_longer_run_is_not_taken_for_the_end_of_this_one(tmp_path: Path) -> None:
+    run(tmp_path, resume=False)
+    saved = torch.load(tmp_path / "last.pt", weights_only=True)
+    torch.save({**saved, "tokens": 300_000}, tmp_path / "last.pt")
+    with pytest.raises(ValueError, match="300000 tokens, not 20000"):
+        run(tmp_path, resume=True)
+
+
 def test_training_lowers_the_loss(tmp_path: Path, tiny: Llama) -> None:
     losses: list[float] = []
     train(

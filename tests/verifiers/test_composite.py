@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from mull.errors import VerifierUnavailable
-from mull.types import Candidate, Score, Task, VerifierKind
+from mull.testing import ScriptedVerifier
+from mull.types import Candidate, Passage, Score, Task, VerifierKind
 from mull.verifiers.composite import CompositeVerifier
+from mull.verifiers.grounding import GroundingVerifier
+from mull.verifiers.rules import RegexVerifier
 
 Make = Callable[..., Any]
 
@@ -53,6 +56,30 @@ async def test_it_judges_steps_only_if_all_parts_do(task: Make, candidate: Make)
     assert mixed.kind == "outcome"
     assert (await one(mixed, task, candidate)).steps == ()
     assert CompositeVerifier("steps", [process, process]).kind == "process"
+
+
+async def test_a_rule_the_facts_and_the_logic_by_product(task: Make, candidate: Make) -> None:
+    """Syntax, facts and logic as one verifier: an answer that fails in one of them fails."""
+    syntax = RegexVerifier("syntax", r"\\boxed\{.+\}")
+    facts = GroundingVerifier("facts")
+    logic = ScriptedVerifier(
+        lambda text, ended: 0.5 if "wrong" in text else 0.8, name="logic", kind="process"
+    )
+    asked = task("When did it open?", documents=(Passage(text="The café opened in 1876 in Vienna."),))
+    answers = [
+        "Opened in 1876.\nSo \\boxed{1876}",
+        "Opened in 1877.\nSo \\boxed{1877}",
+        "Opened in 1876 in Moscow.\nSo \\boxed{1876}",
+        "Opened in 1876.\nSo 1876",
+    ]
+    every = CompositeVerifier("trusted", [syntax, facts, logic])
+    assert every.kind == "outcome"
+    scores = await every.score(asked, [candidate(answer) for answer in answers])
+    assert [score.value for score in scores] == pytest.approx([0.8, 0, 0.4, 0])
+    steps = CompositeVerifier("steps", [facts, logic])
+    assert steps.kind == "process"
+    (judged,) = await steps.score(asked, [candidate(answers[2])])
+    assert judged.steps == pytest.approx((0.4, 0.8))
 
 
 async def test_without_steps_in_one_part_only_values_are_combined(task: Make, candidate: Make) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest_asyncio
 
 from mull.answers import Answers
 from mull.errors import InvalidRequest, NotFound, VerifierUnavailable
+from mull.types import Passage
 from mull.verifiers.config import build, engine_specs, parse
 from mull.verifiers.registry import PLUGINS
 
@@ -44,6 +46,11 @@ def configs(**data: dict[str, Any]) -> dict[str, Any]:
         ({"kind": "remote", "urls": ["file:///etc"], "judges": "process"}, "remote.urls.0"),
         ({"kind": "remote", "urls": ["http://a"]}, "remote.judges"),
         ({"kind": "regex"}, "regex.pattern"),
+        ({"kind": "syntax", "language": "cobol"}, "syntax.language"),
+        ({"kind": "grounding", "delimiter": ""}, "grounding.delimiter"),
+        ({"kind": "code", "seconds": 0}, "code.seconds"),
+        ({"kind": "code", "memory": 1}, "code.memory"),
+        ({"kind": "code", "tests": [""]}, "code.tests.0"),
     ],
 )
 def test_what_is_no_configuration_is_refused_by_name(data: dict[str, Any], where: str) -> None:
@@ -89,15 +96,44 @@ async def test_rules_and_composites_are_built_in_any_order(
             digit={"kind": "regex", "pattern": r"\d"},
             truth={"kind": "reference"},
             shape={"kind": "json_schema", "schema": {"type": "object"}},
+            parses={"kind": "syntax"},
         ),
         answers=answers,
     )
-    assert set(made) == {"both", "boxed", "digit", "truth", "shape"}
+    assert set(made) == {"both", "boxed", "digit", "truth", "shape", "parses"}
     assert all(made[name].name == name and made[name].kind == "outcome" for name in made)
     scores = await made["both"].score(task(), [candidate(r"\boxed{5}"), candidate(r"\boxed{x}")])
     assert [score.value for score in scores] == [1, 0]
     await made.check()
     await made.close()
+
+
+async def test_settings_of_grounding_reach_it(task: Make, candidate: Make) -> None:
+    made = await build(configs(facts={"kind": "grounding", "delimiter": "; ", "aggregation": "mean"}))
+    asked = task(documents=(Passage(text="Vienna"),))
+    (score,) = await made["facts"].score(asked, [candidate("Vienna; Moscow")])
+    assert (score.steps, score.value) == ((1, 0), 0.5)
+
+
+async def test_code_is_run_where_the_machine_allows_it(task: Make, candidate: Make) -> None:
+    if shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed")
+    try:
+        made = await build(configs(tests={"kind": "code", "tests": ["assert f(1) == 2", "f(1) / 0"]}))
+    except VerifierUnavailable as error:
+        pytest.skip(f"no sandbox can be made on this machine: {error}")
+    right = candidate("```python\ndef f(x):\n    return x + 1\n```")
+    scores = await made["tests"].score(task(), [right, candidate("def f(x): return x + 1")])
+    assert [score.value for score in scores] == [0.5, 0]
+    await made.check()
+    await made.close()
+
+
+async def test_code_needs_bubblewrap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(InvalidRequest, match="verifier 'tests': bubblewrap is not installed") as caught:
+        await build(configs(tests={"kind": "code"}))
+    assert caught.value.param == "verifiers.tests"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pytest_asyncio
 from fastapi import FastAPI
 
 from mull.errors import InvalidRequest, VerifierUnavailable
-from mull.types import Chat, Task
+from mull.types import Chat, Passage, Task
 from mull.verifiers.remote import RemoteVerifier
 from mull.verifiers.worker import create_app
 
@@ -52,6 +52,15 @@ async def remote(workers: list[tuple[str, Any]]) -> AsyncIterator[RemoteVerifier
     remote = RemoteVerifier("far", [url for url, _ in workers], kind="process", tokenizer="abc")
     yield remote
     await remote.close()
+
+
+async def test_documents_travel(
+    remote: RemoteVerifier, workers: list[tuple[str, Any]], task: Make, candidate: Make
+) -> None:
+    documents = (Passage(text="2 + 3 is 5.", id="sums", score=1.5, data={"page": 1}), Passage(text="more"))
+    await remote.score(task(documents=documents), [candidate("5")])
+    ((seen, _),) = [each for _, verifier in workers for each in verifier.seen]
+    assert seen.documents == (Passage(text="2 + 3 is 5.", id="sums"), Passage(text="more"))
 
 
 async def test_scores_are_those_of_the_worker(remote: RemoteVerifier, task: Make, candidate: Make) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from mull.errors import InvalidRequest
+from mull.types import Passage
 from mull.verifiers.formats import TokenLogprobs
 from mull.verifiers.reading import Reader
 from mull.verifiers.verdicts import GenerativeVerifier, TokenLogprobsVerifier
@@ -75,6 +77,21 @@ async def test_a_generative_verifier_asks_after_each_step_or_once(
     ]
     assert (each.kind, len(steps.steps)) == ("process", 2)
     assert (whole.kind, once.steps) == ("outcome", ())
+
+
+async def test_retrieved_documents_can_be_part_of_the_question(
+    judge: Any, reader: Reader, task: Make, candidate: Make
+) -> None:
+    verifier = GenerativeVerifier(
+        "facts", judge, reader, prompt="{documents}|{answer}", good=" Yes", bad=" No"
+    )
+    documents = (Passage(text="{answer} a\n"), Passage(text="b"))
+    await verifier.score(task(documents=documents), [candidate("5")])
+    await verifier.score(task(documents=documents[1:]), [candidate("5")])
+    tail = "|5<eos><|assistant|>"
+    assert judge.asked == ["<bos><|user|>[1] {answer} a\n\n[2] b" + tail, "<bos><|user|>[1] b" + tail]
+    with pytest.raises(InvalidRequest, match="verifier 'facts' holds answers against retrieved documents"):
+        await verifier.score(task(), [candidate("5")])
 
 
 async def test_what_is_empty_or_too_long_is_not_asked(

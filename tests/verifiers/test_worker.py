@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from mull.errors import InvalidRequest, VerifierUnavailable
+from mull.types import Passage
 from mull.verifiers.worker import create_app, serve_worker
 
 BODY: dict[str, Any] = {"messages": [{"role": "user", "content": "2 + 3?"}], "candidates": [{"text": "5"}]}
@@ -59,6 +60,7 @@ async def test_the_verifier_sees_the_whole_task(client: httpx.AsyncClient, verif
         "answer": "boxed",
         "tools": [{"type": "function"}],
         "chat_template_kwargs": {"enable_thinking": False},
+        "documents": [{"text": "2 + 3 is 5.", "id": "sums"}, {"text": "unnamed"}],
     }
     assert (await client.post("/v1/score", json={**BODY, **fields})).status_code == 200
     ((task, _),) = verifier.seen
@@ -66,6 +68,7 @@ async def test_the_verifier_sees_the_whole_task(client: httpx.AsyncClient, verif
     assert (task.reference, task.answer) == ("5", "boxed")
     assert task.chat.tools == ({"type": "function"},)
     assert task.chat.template == {"enable_thinking": False}
+    assert task.documents == (Passage(text="2 + 3 is 5.", id="sums"), Passage(text="unnamed"))
 
 
 @pytest.mark.parametrize(("tokenizer", "used"), [("abc", (7, 8)), ("xyz", ()), (None, ())])

@@ -18,17 +18,21 @@ from mull.testing.laws import (
     Broken,
     Subject,
 )
+from mull.testing.retriever import ScriptedRetriever
 from mull.testing.solving import Trial, solve
 from mull.testing.verifier import ScriptedVerifier
-from mull.testing.world import Script, World
+from mull.testing.world import Dialogue, Odds, Script, World
 
 __all__ = [
     "GENERATOR_LAWS",
     "STRATEGY_LAWS",
     "VERIFIER_LAWS",
     "Broken",
+    "Dialogue",
+    "Odds",
     "Script",
     "ScriptedGenerator",
+    "ScriptedRetriever",
     "ScriptedVerifier",
     "Subject",
     "Trial",

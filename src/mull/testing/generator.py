@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mull.errors import EngineUnavailable, InvalidRequest, Unsupported
-from mull.testing.world import Script
+from mull.testing.world import Dialogue, Odds, Script
 from mull.types import Chat, Chunk, Completion, Finish, Meter, Prompt, Sampling, TokenLogprob, Usage, text_of
 
 END = 0
@@ -27,7 +28,7 @@ class ScriptedGenerator:
     permute the finishing order without changing what is generated.
 
     Args:
-        script: What the model would write.
+        script: What the model would write; a `Dialogue` is asked anew for each conversation.
         model: Name under which it is served.
         context: Longest prompt plus completion, in tokens.
         continues: Whether it gives token ids and continues partial answers.
@@ -36,6 +37,9 @@ class ScriptedGenerator:
         spread: Most turns that a request takes.
         fail_after: Number of calls after which the engine is gone: the next one starts, and fails.
         pause: Awaited at each turn, to hold or slow the engine; by default a bare turn of the event loop.
+        sure: Probability of a token, from the answer's text up to and with it; the alternatives that it
+            reports share the rest in equal parts. By default all tokens are reported alike.
+        talk: The script of each conversation, in place of `script`; pure.
     """
 
     def __init__(
@@ -50,6 +54,8 @@ class ScriptedGenerator:
         spread: int = 8,
         fail_after: int | None = None,
         pause: Callable[[], Awaitable[None]] | None = None,
+        sure: Callable[[str], float] | None = None,
+        talk: Callable[[Chat], Script] | None = None,
     ) -> None:
         self.model = model
         self.continues = continues
@@ -69,6 +75,8 @@ class ScriptedGenerator:
         self._spread = spread
         self._fail_after = fail_after
         self._pause = pause
+        self._sure = sure
+        self._talk = script.about if talk is None and isinstance(script, Dialogue) else talk
         self._cache: set[int] = set()
 
     async def render(self, chat: Chat) -> Prompt:
@@ -159,7 +167,8 @@ class ScriptedGenerator:
             raise ValueError("the ids and the text of a prompt disagree")
         seed = self._rng.getrandbits(64) if sampling.seed is None else sampling.seed + index
         rng = random.Random(repr((seed, prompt.chat.question, path)))
-        written = self._script(path, rng, sampling)
+        script = self._script if self._talk is None else self._talk(prompt.chat)
+        written = script(path, rng, sampling)
         text, ids, finish = _cut(written, sampling, self._room(prompt, sampling))
         cached = self._cached(prompt.ids or ())
         return Completion(
@@ -168,8 +177,24 @@ class ScriptedGenerator:
             finish=finish,
             index=index,
             usage=Usage(prompt=self._length(prompt), cached=cached, completion=len(ids)),
-            logprobs=() if sampling.logprobs is None else tuple(_logprob(i, sampling.logprobs) for i in ids),
+            logprobs=()
+            if sampling.logprobs is None
+            else self._logprobs(script, path, ids, sampling.logprobs),
         )
+
+    def _logprobs(
+        self, script: Script, path: str, ids: Sequence[int], alternatives: int
+    ) -> tuple[TokenLogprob, ...]:
+        found = []
+        for token in ids:
+            before, path = path, path + decode((token,))
+            odds = script.odds(before) if isinstance(script, Odds) else {}
+            if odds:
+                found.append(_by_odds(token, alternatives, odds))
+            else:
+                sure = None if self._sure is None else self._sure(path)
+                found.append(_logprob(token, alternatives, sure))
+        return tuple(found)
 
     def _length(self, prompt: Prompt) -> int:
         if prompt.ids is not None:
@@ -229,10 +254,20 @@ def _part(usage: Usage, share: float) -> Usage:
     return replace(usage, completion=min(usage.completion, int(usage.completion * share)))
 
 
-def _logprob(token: int, alternatives: int) -> TokenLogprob:
+def _logprob(token: int, alternatives: int, probability: float | None = None) -> TokenLogprob:
     text = decode((token,))
-    top = tuple(
-        (chr(ord("a") + k) if k else text, ord("a") + k if k else token, -0.1 - k)
-        for k in range(alternatives)
-    )
-    return TokenLogprob(token=text, id=token, logprob=-0.1, top=top)
+    own = -0.1 if probability is None else math.log(probability)
+    others = [
+        -0.1 - k if probability is None else math.log((1 - probability) / (alternatives - 1))
+        for k in range(1, alternatives)
+    ]
+    top = [(text, token, own), *((chr(ord("a") + k), ord("a") + k, p) for k, p in enumerate(others, 1))]
+    return TokenLogprob(token=text, id=token, logprob=own, top=tuple(top[:alternatives]))
+
+
+def _by_odds(token: int, alternatives: int, odds: Mapping[str, float]) -> TokenLogprob:
+    """A token among the characters that its script finds possible, the likeliest first."""
+    text = decode((token,))
+    told = {each: math.log(p) for each, p in odds.items() if p > 0}
+    top = sorted(((each, ord(each), p) for each, p in told.items()), key=lambda t: -t[2])[:alternatives]
+    return TokenLogprob(token=text, id=token, logprob=told.get(text, -math.inf), top=tuple(top))

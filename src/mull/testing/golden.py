@@ -28,6 +28,9 @@ def tree(trace: Trace) -> dict[str, Any]:
             shown["score"] = round(node.score, 6)
         if node.data:
             shown["data"] = dict(node.data)
+        if "parents" in node.data:
+            # What a node was made from besides its parent is named by the texts, not by the numbers.
+            shown["data"]["parents"] = [trace.nodes[i].text for i in node.data["parents"]]
         return shown | ({"children": below} if below else {})
 
     return nested(trace.nodes[0])

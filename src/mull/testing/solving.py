@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mull.answers import Answers
 from mull.budget import Budget, Limits
-from mull.protocols import Strategy, Verifier
+from mull.protocols import Generator, Retriever, Strategy, Verifier
 from mull.run import Run
 from mull.testing.generator import ScriptedGenerator
 from mull.testing.golden import tree
+from mull.testing.retriever import ScriptedRetriever
 from mull.testing.verifier import ScriptedVerifier
 from mull.testing.world import World
 from mull.types import Answer, Chunk, Task
+
+FACTS = ("Take 1, and take it each time.", "Nobody should take 2.")
 
 
 class Trial:
@@ -24,6 +28,8 @@ class Trial:
         task: The request; by default the world's own.
         generator: By default one that follows the world.
         verifier: By default a slightly noisy process verifier of the world.
+        models: Other models of the server, by name.
+        retrievers: By default one, of two texts that bear on the question.
         limits: The budget.
         answers: By default one of its own, which is never closed: give one if answers need algebra.
         commits: Whether the caller wants committed text while the search goes on.
@@ -37,6 +43,8 @@ class Trial:
         task: Task | None = None,
         generator: ScriptedGenerator | None = None,
         verifier: Verifier | None = None,
+        models: Mapping[str, Generator] | None = None,
+        retrievers: Mapping[str, Retriever] | None = None,
         limits: Limits | None = None,
         answers: Answers | None = None,
         commits: bool = False,
@@ -53,6 +61,8 @@ class Trial:
             generator=self.generator,
             answers=answers or Answers(),
             verifier=self.verifier,
+            models=models,
+            retrievers={"scripted": ScriptedRetriever(FACTS)} if retrievers is None else retrievers,
             budget=Budget(limits),
             commit=self.chunks.append if commits else None,
         )

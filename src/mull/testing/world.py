@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mull.types import Chat, Sampling, Task
 
@@ -19,6 +19,24 @@ class Script(Protocol):
 
     def __call__(self, text: str, rng: random.Random, sampling: Sampling) -> str:
         """The rest of the answer that has begun with `text`, up to the end of sequence."""
+        ...
+
+
+@runtime_checkable
+class Dialogue(Protocol):
+    """A script that reads the conversation."""
+
+    def about(self, chat: Chat) -> Script:
+        """What it follows in a conversation; pure."""
+        ...
+
+
+@runtime_checkable
+class Odds(Protocol):
+    """A script that says how likely its characters are."""
+
+    def odds(self, text: str) -> Mapping[str, float]:
+        """The probabilities of those that may follow `text`; empty where it does not say; pure."""
         ...
 
 

@@ -244,7 +244,7 @@ async def _answer(trial: Trial) -> Answer | None:
         async with asyncio.timeout(_PATIENCE):
             return await trial.solve()
     except InvalidRequest as refused:
-        produced = any(node.text for node in trial.run.trace.nodes)
+        produced = any(node.text and node.tokens for node in trial.run.trace.nodes)
         require(not produced, f"refused although there is text: {refused}")
         require(trial.run.budget.exhausted is not None, f"refused without a spent budget: {refused}")
         return None
