@@ -58,7 +58,7 @@ PRM = Text(
         "A step is correct when it computes, from values already known, a quantity not computed before, and "
         "is right. True steps that the answer does not need count as correct, repeated ones do not.",
         "Labels are exact, by a checker that knows the graph behind the problem, and given at every token.",
-        "It was trained on solutions of the bundled policy and on corrupted ones, of no other policy.",
+        "It was trained on solutions of the policy and on corrupted ones, of no other policy.",
     ),
 )
 ORM = Text(

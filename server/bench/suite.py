@@ -22,19 +22,17 @@ RUNS: Mapping[str, Sequence[str]] = {
     ],
     "speculative_rejection": ["speculative_rejection:n=16,span=16"],
     "beam_search": [
-        "beam_search:width=4,expand=4,label=beam_search 4×4",
         "beam_search:width=4,expand=4,prune=0.3,label=beam_search 4×4 pruned",
-        "beam_search:width=4,expand=4,prune=0.3,lookahead=2,label=beam_search lookahead 2",
+        "beam_search:width=8,expand=8,prune=0.3,label=beam_search 8×8 pruned",
     ],
     "dvts": ["dvts:n=16,width=4"],
-    "mcts": ["mcts", 'mcts:value="rollout",label=mcts rollouts'],
     "particle_filtering": ["particle_filtering:n=16"],
     "self_verify": ["self_verify:n=8", "self_verify:n=8,vote=true,label=self_verify vote"],
     "early_exit": [
         'early_exit:delimiter="\\n",probe="The answer is \\\\boxed{",closing="The answer is \\\\boxed{",'
         "agree=2,label=early_exit"
     ],
-    "rerank": ["rerank:n=8", 'rerank:n=8,method="pairwise",label=rerank pairwise'],
+    "rerank": ["rerank:n=8"],
 }
 """What to measure of a strategy, as `parse_run` reads it; one that is not here runs with its defaults."""
 
