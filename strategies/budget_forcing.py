@@ -10,13 +10,13 @@ from typing import ClassVar
 from pydantic import Field
 
 from mull.run import Run
-from mull.strategies.base import Cost, Needs, StrategyModel
+from mull.strategies.base import Cost
 from mull.strategies.ranking import by_score, read
-from mull.strategies.thinking import answered, conclude, thoughts
+from mull.strategies.thinking import Thinking, answered, conclude, thoughts
 from mull.types import Answer, Candidate, Task
 
 
-class BudgetForcing(StrategyModel):
+class BudgetForcing(Thinking):
     """Puts `word` where the model ends its thinking, `extensions` times; cuts it after `thinking` tokens.
 
     Thinking ends at `end_of_thinking`, or with the answer where the model never writes that; without such a
@@ -26,8 +26,6 @@ class BudgetForcing(StrategyModel):
     extension be cut off.
     Cost: at most `extensions + 2` generations for each answer asked for.
     """
-
-    continues: ClassVar[bool] = True
 
     source: ClassVar[str] = (
         "Muennighoff et al. 2025, s1: Simple test-time scaling, https://arxiv.org/abs/2501.19393"
@@ -39,20 +37,6 @@ class BudgetForcing(StrategyModel):
     thinking: int | None = Field(
         None, ge=1, le=1_000_000, description="Tokens of thinking at most; None is no limit of its own."
     )
-    closing: str = Field(
-        "\n\nFinal Answer:", max_length=200, description="What follows thinking that was cut; may be empty."
-    )
-    end_of_thinking: str | None = Field(
-        "</think>",
-        min_length=1,
-        max_length=200,
-        description="Text that ends the thinking; None makes the whole answer thinking.",
-    )
-
-    @property
-    def needs(self) -> Needs:
-        """Knowing which tokens end an answer, to tell that from the end of thinking."""
-        return super().needs | Needs(ends=self.end_of_thinking is not None)
 
     def cost(self) -> Cost:
         """Thinking, its extensions and the answer."""

@@ -13,13 +13,13 @@ from typing import ClassVar
 from pydantic import Field
 
 from mull.run import Run
-from mull.strategies.base import Cost, Needs, StrategyModel
+from mull.strategies.base import Cost
 from mull.strategies.ranking import by_score, read
-from mull.strategies.thinking import answered, conclude, thoughts
+from mull.strategies.thinking import Thinking, answered, conclude, thoughts
 from mull.types import Answer, Candidate, Task
 
 
-class EarlyExit(StrategyModel):
+class EarlyExit(Thinking):
     """Asks for the answer every `span` tokens of thinking, and stops thinking when `agree` replies are equal.
 
     A probe puts `probe` behind the thinking so far and takes the model's most likely line; it is read like an
@@ -28,8 +28,6 @@ class EarlyExit(StrategyModel):
     answers; thinking that ends of itself is left alone.
     Cost: at most `2 probes + 2` generations for each answer asked for, `probes` of them short.
     """
-
-    continues: ClassVar[bool] = True
 
     source: ClassVar[str] = (
         "Fu et al. 2024, Efficiently Scaling LLM Reasoning with Certaindex, https://arxiv.org/abs/2412.20993;"
@@ -52,20 +50,6 @@ class EarlyExit(StrategyModel):
     probe_tokens: int = Field(24, ge=1, le=1024, description="Tokens of a probe at most.")
     probes: int = Field(64, ge=1, le=4096, description="How often to ask at most.")
     agree: int = Field(3, ge=1, le=64, description="How many replies in a row must be equal.")
-    closing: str = Field(
-        "\n\nFinal Answer:", max_length=200, description="What follows thinking that was stopped."
-    )
-    end_of_thinking: str | None = Field(
-        "</think>",
-        min_length=1,
-        max_length=200,
-        description="Text that ends the thinking; None makes the whole answer thinking.",
-    )
-
-    @property
-    def needs(self) -> Needs:
-        """Knowing which tokens end an answer, to tell that from the end of thinking."""
-        return super().needs | Needs(ends=self.end_of_thinking is not None)
 
     def cost(self) -> Cost:
         """Thinking in parts, a probe after each, the rest of the thinking and the answer."""

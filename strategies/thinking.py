@@ -3,9 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
+
+from pydantic import Field
 
 from mull.run import Run
+from mull.strategies.base import Needs, StrategyModel
 from mull.types import Candidate, Sampling
+
+
+class Thinking(StrategyModel):
+    """Base of the strategies that move that boundary."""
+
+    continues: ClassVar[bool] = True
+
+    closing: str = Field(
+        "\n\nFinal Answer:", max_length=200, description="What follows thinking that was ended; may be empty."
+    )
+    end_of_thinking: str | None = Field(
+        "</think>",
+        min_length=1,
+        max_length=200,
+        description="Text that ends the thinking; None makes the whole answer thinking.",
+    )
+
+    @property
+    def needs(self) -> Needs:
+        """Knowing which tokens end an answer, to tell that from the end of thinking."""
+        return super().needs | Needs(ends=self.end_of_thinking is not None)
 
 
 def thoughts(run: Run, end: str | None) -> Sampling | None:
