@@ -18,7 +18,7 @@ RUNS: Mapping[str, Sequence[str]] = {
     "early_stopping": ["early_stopping:n=64,window=5"],
     "confidence": [
         "confidence:n=16,label=confidence offline",
-        'confidence:mode="online",n=32,warmup=8,window=8,span=16,label=confidence online',
+        'confidence:mode="online",n=16,warmup=8,window=8,span=32,label=confidence online',
     ],
     "speculative_rejection": ["speculative_rejection:n=16,span=16"],
     "beam_search": [

@@ -24,6 +24,7 @@ from openai import AsyncOpenAI, OpenAI
 from mull.server.settings import BUNDLE
 
 MODELS = Path(__file__).parents[2] / "models"
+OWNERS = ((3, "Ada"), (5, "Ben"), (7, "Cleo"))
 START = 600
 """Seconds that a server may take to start: a minute would do, but test machines are busy."""
 MULL = (sys.executable, "-c", "from mull.server.cli import main; main()")
@@ -155,7 +156,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
     port, own = free_port(), free_port()
     worker_url = f"http://127.0.0.1:{port}"
-    # What is served without any configuration, and two more verifiers.
+    facts = folder / "facts.jsonl"
+    facts.write_text("".join(json.dumps({"text": f"{name} owns {n} eggs."}) + "\n" for n, name in OWNERS))
+    # What is served without any configuration, two more verifiers, and a retriever.
     verifiers = {
         **BUNDLE["verifiers"],
         "prm": {"kind": "prm", "model": str(MODELS / "prm")},
@@ -166,7 +169,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         worker = Process(worker_process, folder / "worker.log", worker_url)
         wait_until(lambda: answers(worker.url, "/health"), worker)
         arguments = ("serve", "--host", "127.0.0.1", "--port", str(own))
-        with running(folder / "server.log", *arguments, MULL_VERIFIERS=json.dumps(verifiers)) as process:
+        settings = {
+            "MULL_VERIFIERS": json.dumps(verifiers),
+            "MULL_RETRIEVERS": json.dumps({"facts": {"kind": "bm25", "path": str(facts)}}),
+        }
+        with running(folder / "server.log", *arguments, **settings) as process:
             server = Server(process, folder / "server.log", f"http://127.0.0.1:{own}", worker)
             wait_until(lambda: answers(server.url, "/health"), server)
             wait_until(lambda: answers(server.url, "/ready"), server)
