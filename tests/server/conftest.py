@@ -61,7 +61,7 @@ class Fixed(ScriptedGenerator):
 
     def _write(self, text: str, rng: random.Random, sampling: Sampling) -> str:
         fitting = [answer for answer in self.answers if answer.startswith(text)]
-        return fitting[next(self._next) % len(fitting)][len(text) :]
+        return fitting[next(self._next) % len(fitting)][len(text) :] if fitting else ""
 
     async def _wait(self) -> None:
         await asyncio.sleep(0)

@@ -66,7 +66,7 @@ def test_efforts_select_the_calibrated_presets(tmp_path: Path) -> None:
     # What the policy does not say stays as it is without one.
     assert catalog.choose(request(reasoning_effort="none")).name == "single"
     assert catalog.choose(request(model="mull-tiny+quick")).name == "majority_vote"
-    assert settings.efforts["xhigh"] == load(None).efforts["xhigh"]
+    assert settings.efforts["xhigh"] == "thorough"
 
 
 def test_what_the_configuration_sets_itself_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,3 +137,12 @@ def test_a_file_that_is_not_there_or_no_json_is_named(tmp_path: Path) -> None:
 def test_a_preset_table_of_the_wrong_type_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="presets"):
         load(None, calibration=written(tmp_path), presets="none")
+
+
+def test_the_bundled_models_come_with_a_policy() -> None:
+    settings = load(None)
+    assert settings.efforts["medium"] == "effort-medium"
+    assert settings.presets["effort-medium"].strategy == "adaptive"
+    assert dict(load(None, efforts={"medium": "quick"}).efforts) == {"medium": "quick"}
+    other = load(None, models={"m": {"url": "http://localhost:1"}})
+    assert (dict(other.efforts), dict(other.presets)) == ({}, {})

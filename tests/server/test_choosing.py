@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mull.errors import InvalidRequest
-from mull.server.choose import Ability, Catalog, Plan
+from mull.server.choose import Ability, Catalog, Plan, default_needs
 from mull.server.schemas import TTC, ChatRequest
 from mull.server.settings import load
 from mull.strategies.registry import STRATEGIES
@@ -110,22 +110,11 @@ def test_a_strategy_without_any_verifier_for_it_is_refused() -> None:
 
 
 def test_only_what_works_is_an_alias() -> None:
-    assert set(CATALOG.aliases("mull-tiny")) == {
-        "single",
-        "majority_vote",
-        "best_of_n",
-        "weighted_best_of_n",
-        "beam_search",
-        "careful",
-        "by_steps",
-    }
-    assert set(CATALOG.aliases("far")) == {
-        "single",
-        "majority_vote",
-        "best_of_n",
-        "weighted_best_of_n",
-        "by_steps",
-    }
+    everywhere = {name for name in STRATEGIES.names() if not default_needs(STRATEGIES.get(name)).retriever}
+    assert set(CATALOG.aliases("mull-tiny")) == everywhere | {"careful", "by_steps"}
+    far = set(CATALOG.aliases("far"))
+    assert far >= {"single", "majority_vote", "best_of_n", "weighted_best_of_n", "by_steps", "debate"}
+    assert not far & {"beam_search", "careful", "mcts", "token_beam_search", "budget_forcing", "rag"}
 
 
 def test_every_listed_model_answers(live: Live) -> None:
@@ -152,9 +141,9 @@ def test_the_bundled_efforts(live: Live, effort: Any) -> None:
 SETTINGS_BUNDLED = {
     "none": "single",
     "minimal": "single",
-    "low": "majority_vote",
-    "medium": "best_of_n",
-    "high": "beam_search",
+    "low": "beam_search",
+    "medium": "adaptive",
+    "high": "adaptive",
     "xhigh": "beam_search",
 }
 
