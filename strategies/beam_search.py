@@ -60,12 +60,16 @@ class BeamSearch(StepSearch):
         scores: dict[int, float] = {}
         for level in range(self.depth):
             n = self.expand if level else self.expand * self.width
-            grown = [step for family in await self.grow(run, live, n) for step in family]
+            families = await self.grow(run, live, n)
+            grown = [step for family in families for step in family]
             if not grown:
                 break
+            # Beams that the budget did not let grow stay in the race.
+            waiting = [b for b, family in zip(live, families, strict=True) if not family and b.steps]
             scores |= await self._foreseen(run, grown)
             ended += [c for c in grown if c.finish != "step"]
-            live = self._survivors([*ended, *(c for c in grown if c.finish == "step")], scores, run)
+            steps = [*waiting, *(c for c in grown if c.finish == "step")]
+            live = self._survivors([*ended, *steps], scores, run)
             run.commit_prefix([c.text for c in (*live, *ended)])
             if not live or (not self.lookahead and self.settled(live, ended, scores, task.n)):
                 break

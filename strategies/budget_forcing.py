@@ -60,7 +60,7 @@ class BudgetForcing(Thinking):
                     break
                 current = await run.append(current, self.word)
             span = None if self.thinking is None else self.thinking - current.tokens
-            drawn = await run.collect(current, span=span, sampling=thoughts(run, end))
+            drawn = await run.collect(current, span=span, sampling=thoughts(run, end), kind="thinking")
             if not drawn:
                 return [*complete, current] if current.steps else []
             current = drawn[0]

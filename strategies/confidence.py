@@ -105,7 +105,7 @@ class Confidence(StrategyModel):
         self, root: Candidate, n: int, threshold: float, sampling: Sampling, run: Run
     ) -> list[Candidate]:
         """`n` answers in spans; those that fall below the threshold stay unfinished."""
-        traces = await run.collect(root, n=n, span=self.span, sampling=sampling)
+        traces = await run.collect(root, n=n, span=self.span, sampling=sampling, kind="part")
         for check in range(1, self.checks + 1):
             live = [i for i, c in enumerate(traces) if self._goes_on(c, threshold, run)]
             if not live:

@@ -66,7 +66,9 @@ class Debate(StrategyModel):
         """Answer, debate, vote."""
         panel = writers(run, self.models, self.agents)
         node = run.mark("round", number=0)
-        first = await write(panel, (), lambda _: task.chat, under=node, kind="sample")
+        # What other models say is no sample of this one.
+        kind = "draft" if self.models else "sample"
+        first = await write(panel, (), lambda _: task.chat, under=node, kind=kind)
         agents = [agent for agent, _ in first]
         said = [candidate for _, candidate in first]
         last = list(said)

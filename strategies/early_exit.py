@@ -70,6 +70,7 @@ class EarlyExit(Thinking):
                 step=self.delimiter if asks else None,
                 span=self.span if asks else None,
                 sampling=thoughts(run, end),
+                kind="thinking",
             )
             if not drawn:
                 return current

@@ -91,7 +91,9 @@ class MixtureOfAgents(StrategyModel):
     async def _propose(
         self, panel: Sequence[tuple[Run, int]], last: Sequence[Candidate], chat: Chat, node: int
     ) -> list[Candidate]:
-        drawn = await write(panel, _texts(last), lambda t: self._asked(chat, t), under=node, kind="sample")
+        # What other models say is no sample of this one.
+        kind = "draft" if self.models else "sample"
+        drawn = await write(panel, _texts(last), lambda t: self._asked(chat, t), under=node, kind=kind)
         return [candidate for _, candidate in drawn]
 
     def _asked(self, chat: Chat, texts: Sequence[str]) -> Chat:

@@ -33,9 +33,10 @@ class Single(StrategyModel):
         """Sample once (or the request's `n` times), greedily at temperature 0."""
         root = await run.start()
         sampling = replace(task.sampling, temperature=0.0) if self.greedy else None
+        kind = "greedy" if self.greedy else "sample"
         if task.n > 1:
-            candidates = await run.collect(root, n=task.n, sampling=sampling)
+            candidates = await run.collect(root, n=task.n, sampling=sampling, kind=kind)
         else:
-            candidate = await run.follow(root, sampling=sampling)
+            candidate = await run.follow(root, sampling=sampling, kind=kind)
             candidates = [] if candidate is None else [candidate]
         return by_score(await read(run, candidates))

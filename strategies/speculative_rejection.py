@@ -55,7 +55,8 @@ class SpeculativeRejection(StrategyModel):
 
     async def __call__(self, task: Task, run: Run) -> Answer:
         """Write, score, reject, until all that are left have ended."""
-        field = await run.collect(await run.start(), n=self.n, span=self.span if self.n > 1 else None)
+        span = self.span if self.n > 1 else None
+        field = await run.collect(await run.start(), n=self.n, span=span, kind="part")
         scores = await self._scored(field, run)
         live = self._survivors(field, range(len(field)), scores, run)
         while live:

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import re
 
-BLOCK = re.compile(r"^ {0,3}(`{3,}|~{3,})[^\n`]*\n(.*?)^ {0,3}\1[`~]*[ \t]*$", re.MULTILINE | re.DOTALL)
+_OPENING = re.compile(r" {0,3}(`{3,}|~{3,})[^`]*$")
+_CLOSING = re.compile(r" {0,3}([`~]{3,})[ \t]*$")
 
 
 def last_block(text: str) -> str | None:
-    """What is in the last fenced block that is closed; None if there is none."""
-    blocks = BLOCK.findall(text)
-    return blocks[-1][1] if blocks else None
+    """What is in the last fenced block that is closed; None if there is none.
+
+    Read line by line: the time it takes grows with the text and no faster.
+    """
+    found, fence, body = None, "", list[str]()
+    for line in text.split("\n"):
+        if not fence:
+            if opening := _OPENING.match(line):
+                fence, body = opening[1], []
+        elif (closing := _CLOSING.match(line)) and closing[1].startswith(fence):
+            found, fence = "".join(f"{inner}\n" for inner in body), ""
+        else:
+            body.append(line)
+    return found

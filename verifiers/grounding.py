@@ -6,7 +6,6 @@ import asyncio
 import math
 import re
 from collections.abc import Sequence
-from decimal import Decimal
 
 from mull.types import Aggregation, Candidate, Score, Task, VerifierKind, aggregate
 from mull.verifiers.documents import required
@@ -79,7 +78,14 @@ class GroundingVerifier:
 
 
 def _numbers(text: str) -> set[str]:
-    return {str(Decimal(found.replace(",", "")).normalize()) for found in NUMBER.findall(text)}
+    return {_plain(found) for found in NUMBER.findall(text)}
+
+
+def _plain(number: str) -> str:
+    """A number without commas and without zeros that change nothing."""
+    whole, _, part = number.replace(",", "").partition(".")
+    part = part.rstrip("0")
+    return (whole.lstrip("0") or "0") + (f".{part}" if part else "")
 
 
 def _content(text: str) -> set[str]:

@@ -33,6 +33,7 @@ RUNS: Mapping[str, Sequence[str]] = {
         "agree=2,label=early_exit"
     ],
     "rerank": ["rerank:n=8"],
+    "tree_of_thoughts": ['tree_of_thoughts:evaluate="verifier",depth=12,expand=4,width=4'],
 }
 """What to measure of a strategy, as `parse_run` reads it; one that is not here runs with its defaults."""
 

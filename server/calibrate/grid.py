@@ -21,6 +21,21 @@ DEFAULT = (
 )
 
 
+REUSING = frozenset(
+    {
+        "adaptive_consistency",
+        "best_of_n",
+        "early_stopping",
+        "majority_vote",
+        "rerank",
+        "select",
+        "self_verify",
+        "weighted_best_of_n",
+    }
+)
+"""Strategies that take the probe's answers as their first ones, and pay for the rest only."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Grid:
     """The runs of a calibration."""
@@ -79,8 +94,7 @@ def tabulate(asked: Grid, probe: Probe, sweep: Sweep, log: Log) -> Table:
     cells = []
     for run in asked.cells:
         done = sweep.done(run, log)
-        # Where all that a strategy draws are whole answers, it takes those of the probe first.
-        takes = all(outcome.samples for outcome in done)
+        takes = run.strategy in REUSING and all(outcome.samples for outcome in done)
         pairs = [(float(o.tokens), float(p.tokens)) for o, p in zip(done, probes, strict=True)]
         cells.append(
             Cell(

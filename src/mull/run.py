@@ -437,10 +437,10 @@ class Run:
 
     def _take(self, origin: Candidate, n: int) -> list[Candidate]:
         """Up to `n` of the answers drawn already, where they would be drawn again."""
-        if not self._pool or origin.steps or origin.prompt != self._pool[0].prompt.root:
-            return []
-        taken, self._pool = self._pool[:n], self._pool[n:]
-        return taken
+        fitting = [] if origin.steps else [c for c in self._pool if c.prompt.root == origin.prompt]
+        taken = {candidate.node for candidate in fitting[:n]}
+        self._pool = [candidate for candidate in self._pool if candidate.node not in taken]
+        return fitting[:n]
 
     def _require_continuing(self, origin: Candidate, step: str | None = None) -> None:
         if (step or origin.steps) and not self._generator.continues:

@@ -61,9 +61,10 @@ class Breadth(Search):
                 break
         found.answers = [state for state in ended if self.thinker.is_answer(state)]
         found.partial = ranked(
-            [s for s in (*ended, *live) if s.steps and s not in found.answers], found.scores
+            [s for s in (*ended, *live) if (s.steps or s.finish == "stop") and s not in found.answers],
+            found.scores,
         )
-        best = ranked([*found.answers, *found.partial], found.scores)[: run.task.n]
+        best = ranked([*found.answers, *found.partial], found.scores)[: run.task.n] or [root]
         await self.answer(run, [state for state in best if not self.thinker.is_answer(state)], found)
         return found
 

@@ -250,7 +250,7 @@ def test_all_measures_every_strategy_that_works_here(
     assert result.stdout.startswith(
         "scripted on 3 problems of problems.jsonl, seed 0, temperature 1.0\n\n| run |"
     )
-    assert "- `single greedy`: `single:temperature=0`" in result.stdout
+    assert "- `beam_search 4×4 pruned`: `beam_search:width=4,expand=4,prune=0.3" in result.stdout
     assert "- `single`: " not in result.stdout
 
 

@@ -78,3 +78,7 @@ def test_nothing_is_lost_and_everything_fits(shape: str, size: int, share: float
 @given(text=st.text(alphabet="ab .!?\n。é", max_size=200), size=st.integers(1, 40))
 def test_without_overlap_the_chunks_are_the_text(text: str, size: int) -> None:
     assert "".join("".join(chunks(text, size)).split()) == "".join(text.split())
+
+
+def test_long_runs_of_blanks_take_no_longer_than_other_texts() -> None:
+    assert chunks(f"a{' ' * 200_000}b", 10) == ["a", "b"]

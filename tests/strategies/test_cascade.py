@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from mull.errors import BudgetTooSmall
 from mull.strategies.cascade import Cascade
 from mull.strategies.majority_vote import MajorityVote
 from mull.testing import ScriptedGenerator, ScriptedVerifier, Trial, World, solve
-from mull.types import Answer
+from mull.types import Answer, Sampling
 
 WORLD = World()
 LONG = "well " * 100
@@ -159,3 +160,31 @@ def test_it_needs_what_its_stages_need_and_costs_their_sum() -> None:
 def test_bad_parameters_are_refused(stages: list[dict[str, Any]]) -> None:
     with pytest.raises(ValueError, match="validation error"):
         Cascade.model_validate({"stages": stages}, strict=True)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        {"strategy": "speculative_rejection", "n": 8, "span": 12},
+        {"strategy": "confidence", "mode": "online", "n": 8, "warmup": 1, "span": 12, "window": 4},
+        {"strategy": "single", "greedy": True},
+    ],
+)
+async def test_only_ordinary_samples_are_handed_on(first: dict[str, Any]) -> None:
+    """Answers that happened to fit into one part would be the short ones; greedy ones are no samples."""
+
+    def short_or_long(text: str, rng: random.Random, sampling: Sampling) -> str:
+        whole = "\\boxed{7}" if rng.random() < 0.5 else f"{'well ' * 12}\\boxed{{8}}"
+        return whole[len(text) :] if whole.startswith(text) else f"{'well ' * 12}\\boxed{{8}}"[len(text) :]
+
+    last = {"inner": {"strategy": "majority_vote", "n": 6}}
+    strategy = Cascade.model_validate({"stages": [{"inner": first, "at_least": 1.0}, last]})
+    for seed in range(5):
+        engine = ScriptedGenerator(short_or_long)
+        _, trial = await solve(strategy, WORLD, task=WORLD.task(seed=seed), generator=engine)
+        stages = [node for node in trial.run.trace.nodes if node.kind == "stage"]
+        if len(stages) < 2:
+            continue
+        voters = [n for n in trial.run.trace.nodes if n.kind == "sample" and n.parent == stages[1].id]
+        warm = 1 if first["strategy"] == "confidence" else 0
+        assert len(voters) == 6 - warm

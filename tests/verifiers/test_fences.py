@@ -26,3 +26,8 @@ from mull.verifiers.fences import last_block
 )
 def test_the_last_closed_block(text: str, block: str | None) -> None:
     assert last_block(text) == block
+
+
+def test_fences_that_are_never_closed_cost_no_more_than_other_lines() -> None:
+    assert last_block("```python\n" * 50_000) is None
+    assert last_block("~" * 200_000 + "\n") is None
