@@ -175,7 +175,10 @@ class Settings(BaseSettings):
         path = data.get("calibration", None if own else standard.get("calibration"))
         if isinstance(path, str | Path):
             data = calibration.merged(data, calibration.read(Path(path)), standard)
-        return standard | data
+        elif standard and "presets" in data and "efforts" not in data:
+            # The bundle's efforts name the bundle's presets.
+            data = {**data, "presets": {**standard["presets"], **data["presets"]}}
+        return {**standard, **({"calibration": None} if own else {}), **data}
 
     @model_validator(mode="after")
     def _names_exist(self) -> Settings:

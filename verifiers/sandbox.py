@@ -122,9 +122,12 @@ class Sandbox:
         word = secrets.token_hex()
         job = {"limits": self._limits.rlimits(), "program": program, "test": test, "word": word}
         async with self._slots:
-            process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env={}
-            )
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *self._command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env={}
+                )
+            except OSError as error:
+                raise SandboxError(f"it cannot be started: {error.strerror}") from error
             async with _killed(process):
                 return await self._verdict(process, json.dumps(job).encode(), word.encode())
 

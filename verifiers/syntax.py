@@ -8,7 +8,7 @@ import json
 import threading
 import warnings
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NoReturn
 
 from mull.types import Candidate, Score, Task, VerifierKind
 from mull.verifiers.concurrency import together
@@ -56,9 +56,14 @@ def _is_python(code: str) -> bool:
     return True
 
 
+def _refused(name: str) -> NoReturn:
+    # Python reads NaN and Infinity, which JSON does not have.
+    raise ValueError(name)
+
+
 def _is_json(code: str) -> bool:
     try:
-        json.loads(code)
+        json.loads(code, parse_int=str, parse_float=str, parse_constant=_refused)
     except (ValueError, RecursionError):
         return False
     return True

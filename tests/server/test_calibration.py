@@ -144,5 +144,8 @@ def test_the_bundled_models_come_with_a_policy() -> None:
     assert settings.efforts["medium"] == "effort-medium"
     assert settings.presets["effort-medium"].strategy == "adaptive"
     assert dict(load(None, efforts={"medium": "quick"}).efforts) == {"medium": "quick"}
+    mine = load(None, presets={"mine": {"strategy": "single"}})
+    assert (mine.efforts["low"], mine.calibration) == ("quick", None)
+    assert {"mine", "quick"} <= mine.presets.keys()
     other = load(None, models={"m": {"url": "http://localhost:1"}})
     assert (dict(other.efforts), dict(other.presets)) == ({}, {})

@@ -28,6 +28,8 @@ Make = Callable[..., Any]
         ("json", "{'a': 1}\n", 0),
         ("json", "[" * 90_000 + "\n", 0),
         ("json", "", 0),
+        ("json", "[NaN]\n", 0),
+        ("json", "9" * 5_000 + "\n", 1),
     ],
 )
 async def test_the_last_block_is_parsed(
