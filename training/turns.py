@@ -79,9 +79,11 @@ class TurnBatch:
 
 
 def first_wrong(problem: Problem, answer: str) -> int | None:
-    """Number of the first wrong line, counted from 1; None when all are right."""
+    """Number of the first wrong (or missing) line, counted from 1; None when all are right."""
     good = check_lines(problem, answer.removesuffix("\n").split("\n"))
-    return None if all(good) else good.index(False) + 1
+    if all(good):
+        return None if is_right(problem, answer) else len(good) + 1
+    return good.index(False) + 1
 
 
 def verdict(problem: Problem, answer: str) -> str:

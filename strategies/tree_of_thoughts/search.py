@@ -110,7 +110,7 @@ class Depth(Search):
         deepest = sorted(seen, key=lambda s: (-s[1], -found.scores[s[0].node]))
         found.partial = [state for state, _ in deepest if not self.thinker.is_answer(state)]
         if not reached:
-            await self.answer(run, found.partial[:1], found)
+            await self.answer(run, found.partial[:1] or [root], found)
         return found
 
     async def _grown(self, state: Candidate, found: Found, run: Run) -> list[Candidate]:

@@ -238,3 +238,13 @@ def test_figures_of_second_turns_count_what_they_say() -> None:
 @pytest.mark.parametrize(("said", "line"), [("All correct.", None), ("Line 12 is wrong.", 12), ("", None)])
 def test_the_line_that_a_critique_names(said: str, line: int | None) -> None:
     assert turn_figures.named_line(said) == line
+
+
+def test_an_answer_that_stops_early_lacks_its_next_line() -> None:
+    problem, answer = right_pairs(1)[0]
+    lines = answer.removesuffix("\n").split("\n")
+    begun = "\n".join(lines[:-1]) + "\n"
+    assert turns.first_wrong(problem, begun) == len(lines)
+    revised = turns.revision(problem, begun, random.Random(1))
+    assert revised.startswith(begun)
+    assert is_right(problem, revised)
