@@ -50,11 +50,11 @@ async def test_the_end_of_thinking_is_replaced_by_the_word_and_put_back_at_last(
     assert answer.best.candidate.text == "hmWait, noWait, no</think>\\boxed{3}"
     assert (answer.best.answer, len(answer.choices)) == ("3", 1), "half a thought is no answer"
     assert kinds(trial) == [
-        ("sample", "hm", len("hm</think>")),
+        ("thinking", "hm", len("hm</think>")),
         ("forced", "Wait", 0),
-        ("sample", ", no", len(", no</think>")),
+        ("thinking", ", no", len(", no</think>")),
         ("forced", "Wait", 0),
-        ("sample", ", no", len(", no</think>")),
+        ("thinking", ", no", len(", no</think>")),
         ("forced", "</think>", 0),
         ("sample", "\\boxed{3}", len("\\boxed{3}") + 1),
     ]

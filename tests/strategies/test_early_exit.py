@@ -104,7 +104,7 @@ async def test_the_number_of_probes_is_bounded() -> None:
 
 async def test_a_part_can_end_at_a_delimiter() -> None:
     _, trial = await ask(*[" 1\n"] * 6, agree=2, span=30, delimiter="j")
-    parts = [n.text for n in trial.run.trace.nodes if n.kind == "sample"]
+    parts = [n.text for n in trial.run.trace.nodes if n.kind == "thinking"]
     assert parts[:2] == ["abcdefghij", "abcdefghij"]
 
 
