@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
@@ -16,41 +18,26 @@ from starlette.exceptions import HTTPException
 import mull
 from mull.errors import InvalidRequest, MullError
 from mull.protocols import Generator, Verifier
-from mull.server.backend import Backend
+from mull.server.admin import Admin, Unauthorized, bearer
+from mull.server.backend import Backend, Load
+from mull.server.body import read
 from mull.server.choose import Ability, Catalog, default_needs
 from mull.server.errors import body_of, headers_of
+from mull.server.feedback import Feedback
+from mull.server.learning import Learning
 from mull.server.metrics import Metrics
 from mull.server.middleware import RequestLog
+from mull.server.record import record
+from mull.server.reload import ReloadRequest, describe
 from mull.server.reply import Reply, as_json
 from mull.server.schemas import ChatRequest, parse
-from mull.server.service import Job, Service
-from mull.server.settings import Settings
+from mull.server.service import Job, Served, Service
+from mull.server.settings import Settings, TraceSettings
+from mull.server.traces import TraceStore
 from mull.strategies.base import StrategyModel
 from mull.strategies.registry import STRATEGIES
 
 log = logging.getLogger(__name__)
-
-
-class TooLarge(InvalidRequest):
-    """The request's body is larger than the configuration allows."""
-
-    status = 413
-    code = "request_too_large"
-
-
-class WrongMediaType(InvalidRequest):
-    """The body is not sent as JSON."""
-
-    status = 415
-    code = "unsupported_media_type"
-
-
-class Unauthorized(InvalidRequest):
-    """No API key, or not one of ours."""
-
-    status = 401
-    type = "authentication_error"
-    code = "invalid_api_key"
 
 
 class Api:
@@ -60,25 +47,38 @@ class Api:
         settings: The configuration.
         backend: What the server runs on.
         metrics: Where requests are counted.
+        store: Where finished requests are kept; None keeps nothing.
     """
 
-    def __init__(self, settings: Settings, backend: Backend, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, backend: Backend, metrics: Metrics, store: TraceStore | None = None
+    ) -> None:
         self._settings = settings
         self._backend = backend
         self._metrics = metrics
+        self._store = store
+        self._admin = Admin(settings.admin_key_env)
+        self._learning = Learning(settings, backend, metrics, store)
         self._keys = [key.get_secret_value().encode() for key in settings.api_keys]
 
     def routes(self) -> APIRouter:
         """All routes; those under /v1 want a key where keys are configured."""
         v1 = APIRouter(prefix="/v1", dependencies=[Depends(self.authorize)])
-        body = {"content": {"application/json": {"schema": _inlined(ChatRequest)}}, "required": True}
-        v1.post("/chat/completions", openapi_extra={"requestBody": body})(self.chat_completions)
+        v1.post("/chat/completions", openapi_extra=_takes(ChatRequest))(self.chat_completions)
         v1.get("/models")(self.models)
         v1.get("/models/{name:path}")(self.model)
         v1.get("/ttc/strategies")(self.strategies)
         v1.get("/ttc/verifiers")(self.verifiers)
+        v1.post("/ttc/feedback", openapi_extra=_takes(Feedback))(self._learning.feedback)
+        # Administrators show a key of their own, not one of those above.
+        admin = APIRouter(prefix="/v1/ttc", dependencies=[Depends(self._admin.authorize)])
+        admin.get("/traces")(self._learning.traces)
+        admin.get("/traces/{name}")(self._learning.trace)
+        takes = _takes(ReloadRequest)
+        admin.post("/verifiers/{name}/reload", openapi_extra=takes)(self._learning.reload)
         router = APIRouter()
         router.include_router(v1)
+        router.include_router(admin)
         router.get("/health")(self.health)
         router.get("/ready")(self.ready)
         router.get("/metrics")(self.metrics)
@@ -92,15 +92,15 @@ class Api:
         """
         if not self._keys:
             return
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        key = bearer(request) or b""
         # All keys are compared, each in constant time: the answer's delay says nothing about any of them.
-        found = [hmac.compare_digest(key.strip().encode(), known) for known in self._keys]
-        if scheme.lower() != "bearer" or not any(found):
+        found = [hmac.compare_digest(key, known) for known in self._keys]
+        if not any(found):
             raise Unauthorized("a valid API key is needed: Authorization: Bearer <key>")
 
     async def chat_completions(self, request: Request) -> Response:
         """Answer a conversation, as JSON or as server-sent events."""
-        body = await self._body(request)
+        body = await read(request, self._settings.limits)
         self._backend.check_started()
         asked = parse(body, nesting=self._settings.limits.nesting)
         job = Job(plan=self._catalog.choose(asked), task=asked.task())
@@ -143,10 +143,8 @@ class Api:
         """The verifiers and whether they answer."""
         self._backend.check_started()
         healthy = await self._backend.healthy_verifiers()
-        data = [
-            {"name": name, "kind": verifier.kind, "healthy": healthy[name]}
-            for name, verifier in self._backend.verifiers.items()
-        ]
+        pool = self._backend.verifiers
+        data = [describe(name, pool) | {"healthy": healthy[name]} for name in pool]
         return as_json({"object": "list", "data": data})
 
     async def health(self) -> Response:
@@ -183,7 +181,12 @@ class Api:
             answers=self._backend.answers,
             metrics=self._metrics,
             fallback=self._settings.fallback == "majority_vote",
+            keep=None if self._store is None else self._keep,
         )
+
+    def _keep(self, served: Served) -> None:
+        assert self._store is not None
+        self._store.put(served.job.id, partial(record, served, text=self._settings.traces.text))
 
     def _card(self, name: str) -> dict[str, Any]:
         root, _, alias = name.partition("+")
@@ -195,22 +198,6 @@ class Api:
             "root": root,
             "parent": root if alias else None,
         }
-
-    async def _body(self, request: Request) -> bytes:
-        """The request's body.
-
-        Raises:
-            WrongMediaType: it is not JSON. Browsers send anything else across sites without asking.
-            TooLarge: it is larger than allowed.
-        """
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            raise WrongMediaType("send the body as Content-Type: application/json")
-        most, body = self._settings.limits.request_bytes, bytearray()
-        async for part in request.stream():
-            body += part
-            if len(body) > most:
-                raise TooLarge(f"the body is larger than the allowed {most} bytes")
-        return bytes(body)
 
 
 def _default_cost(strategy: type[StrategyModel]) -> dict[str, int] | None:
@@ -227,6 +214,7 @@ def create_app(
     *,
     generators: Mapping[str, Generator] | None = None,
     verifiers: Mapping[str, Verifier] | None = None,
+    load: Load | None = None,
     on_failure: Callable[[], None] | None = None,
 ) -> FastAPI:
     """The application.
@@ -235,24 +223,58 @@ def create_app(
         settings: The configuration.
         generators: Models that run already, instead of starting the configured ones.
         verifiers: Verifiers that run already, instead of starting the configured ones.
+        load: Loads another version of a verifier, instead of what the configuration says.
         on_failure: Called when an engine or verifier cannot be started.
     """
-    backend = Backend(settings, generators=generators, verifiers=verifiers, on_failure=on_failure)
+    backend = Backend(settings, generators=generators, verifiers=verifiers, load=load, on_failure=on_failure)
+    metrics = Metrics()
+    store = _store(settings.traces, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if store is not None:
+            await _open(store, on_failure)
         await backend.open()
         try:
             yield
         finally:
             await backend.close()
+            if store is not None:
+                await asyncio.to_thread(store.close)
 
     app = FastAPI(title="mull", version=mull.__version__, lifespan=lifespan, redirect_slashes=False)
-    app.include_router(Api(settings, backend, Metrics()).routes())
+    app.include_router(Api(settings, backend, metrics, store).routes())
     app.add_middleware(RequestLog)
     app.add_exception_handler(MullError, _on_mull_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     return app
+
+
+def _store(traces: TraceSettings, metrics: Metrics) -> TraceStore | None:
+    if traces.dir is None:
+        return None
+    return TraceStore(
+        traces.dir,
+        max_count=traces.max_count,
+        max_age=traces.max_age_days * 86_400,
+        on_drop=metrics.traces_lost.inc,
+    )
+
+
+async def _open(store: TraceStore, on_failure: Callable[[], None] | None) -> None:
+    try:
+        await asyncio.to_thread(store.open)
+    except OSError as error:
+        log.error("cannot start: traces.dir: %s", error)
+        if on_failure is not None:
+            on_failure()
+        raise
+
+
+def _takes(model: type[BaseModel]) -> dict[str, Any]:
+    """What an OpenAPI document says of a route that reads its body itself."""
+    body = {"content": {"application/json": {"schema": _inlined(model)}}, "required": True}
+    return {"requestBody": body}
 
 
 def _inlined(model: type[BaseModel]) -> dict[str, Any]:

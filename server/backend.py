@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mull.answers import Answers
+from mull.engines.tasks import uninterrupted
 from mull.errors import EngineUnavailable, InvalidRequest, MullError, Unavailable
 from mull.protocols import Generator, Retriever, Verifier
 from mull.server.errors import cause_of
+from mull.server.pool import Loaded, VerifierPool
 from mull.server.settings import ConfigurationError, ModelSettings, Settings
 from mull.types import Candidate, Chat, Prompt, Task
 
@@ -23,12 +27,16 @@ if TYPE_CHECKING:
     from mull.engines.launch import EngineSpec
     from mull.engines.remote import RemoteGenerator
     from mull.retrieval.config import Retrievers
-    from mull.verifiers.config import Verifiers
+    from mull.verifiers.config import VerifierConfig
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 5.0
 """Seconds after which a verifier that does not answer counts as down."""
+
+
+Load = Callable[[str, "VerifierConfig"], Awaitable[Loaded]]
+"""Makes another version of the verifier of this name."""
 
 
 class Backend:
@@ -38,6 +46,7 @@ class Backend:
         settings: What to start.
         generators: Models that run already, instead of the configured ones; not closed here.
         verifiers: Verifiers that run already, instead of the configured ones; not closed here.
+        load: Loads another version of a verifier, instead of what the configuration says.
         on_failure: Called when something cannot be started.
     """
 
@@ -47,20 +56,23 @@ class Backend:
         *,
         generators: Mapping[str, Generator] | None = None,
         verifiers: Mapping[str, Verifier] | None = None,
+        load: Load | None = None,
         on_failure: Callable[[], None] | None = None,
     ) -> None:
         self._settings = settings
         self._given = generators, verifiers
+        self.load = load or self._load
         self._on_failure = on_failure
         self._engines: dict[str, AsyncLLM] = {}
         self._remotes: dict[str, RemoteGenerator] = {}
-        self._built: Verifiers | None = None
+        self._uses: Counter[str] = Counter()
+        self._serial = itertools.count(2)
         self._indexed: Retrievers | None = None
         self._starting: asyncio.Task[None] | None = None
         self.created = int(time.time())
         self.answers = Answers()
         self.generators: dict[str, Generator] = {}
-        self.verifiers: Mapping[str, Verifier] = {}
+        self.verifiers = VerifierPool()
         self.retrievers: Mapping[str, Retriever] = {}
         self.ready = False
         self.failure: str | None = None
@@ -77,16 +89,16 @@ class Backend:
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.gather(self._starting, return_exceptions=True)
-        if self._built is not None:
-            await self._built.close()
+        await self.verifiers.close()
         if self._indexed is not None:
             await self._indexed.close()
         for remote in self._remotes.values():
             await remote.close()
-        if self._engines:
+        engines, self._engines = self._engines, {}
+        if engines:
             from mull.engines.launch import stop
 
-            await stop(self._engines)
+            await stop(engines)
         await self.answers.close()
 
     async def check(self) -> None:
@@ -117,8 +129,12 @@ class Backend:
     async def healthy_verifiers(self) -> dict[str, bool]:
         """Whether each verifier answers, found out by asking it to score a word."""
         async with asyncio.TaskGroup() as group:
-            probes = {name: group.create_task(_answers(v)) for name, v in self.verifiers.items()}
+            probes = {name: group.create_task(self._healthy(name)) for name in self.verifiers}
         return {name: probe.result() for name, probe in probes.items()}
+
+    async def _healthy(self, name: str) -> bool:
+        with self.verifiers.lease(name) as loaded:
+            return await _answers(loaded.verifier)
 
     async def _start(self) -> None:
         generators, verifiers = self._given
@@ -127,7 +143,7 @@ class Backend:
                 await self._start_engines(with_verifiers=verifiers is None)
             else:
                 self.generators = dict(generators)
-            self.verifiers = await self._build_verifiers() if verifiers is None else verifiers
+            await self._serve_verifiers(verifiers)
             self.retrievers = await self._build_retrievers()
             self.ready = True
             log.info("ready: %s", ", ".join([*self.generators, *self.verifiers]))
@@ -170,12 +186,14 @@ class Backend:
             if model.path is not None
         }
         for name, config in self._settings.verifiers.items() if with_verifiers else ():
-            for i, spec in enumerate(engine_specs({name: config})):
-                # A verifier may name a served model: it then uses the same engine.
-                if spec.model not in models and spec.name not in specs:
-                    label = f"verifier/{name}" + (f"/{i}" if i else "")
-                    specs[spec.name] = replace(spec, options={"served_model_name": label, **spec.options})
+            for i, spec in enumerate(self._own_specs(engine_specs({name: config}))):
+                if spec.name not in specs:
+                    specs[spec.name] = _labelled(spec, f"verifier/{name}" + (f"/{i}" if i else ""))
         return list(specs.values())
+
+    def _own_specs(self, specs: Sequence[EngineSpec]) -> list[EngineSpec]:
+        """Those that are no served models: a verifier may name one, it then uses the same engine."""
+        return [spec for spec in specs if spec.model not in self._settings.models]
 
     async def _connect(self, name: str, url: str, model: ModelSettings) -> None:
         from mull.engines.remote import RemoteGenerator
@@ -187,21 +205,86 @@ class Backend:
             url, model=model.served_as or name, api_key=key, context=model.context
         )
 
-    async def _build_verifiers(self) -> Mapping[str, Verifier]:
-        from mull.verifiers.config import build
+    async def _serve_verifiers(self, given: Mapping[str, Verifier] | None) -> None:
+        """All configured verifiers, or those given and what is composed of them."""
+        from mull.verifiers.config import CompositeConfig, engine_specs, ordered
 
+        configs = self._settings.verifiers
+        for name, verifier in (given or {}).items():
+            config = configs.get(name)
+            simple = None if isinstance(config, CompositeConfig) else config
+            self.verifiers.put(name, Loaded(verifier=verifier, config=simple, version="given"))
+        for name in ordered(configs):
+            config = configs[name]
+            if given is not None and (name in given or not isinstance(config, CompositeConfig)):
+                continue
+            if isinstance(config, CompositeConfig):
+                self.verifiers.add(name, config)
+            else:
+                running = [spec.name for spec in engine_specs({name: config}) if spec.name in self._engines]
+                self.verifiers.put(name, await self._build(name, config, self._engines, running))
+
+    async def _load(self, name: str, config: VerifierConfig) -> Loaded:
+        """A verifier on engines of its own, beside those that run."""
+        from mull.engines.launch import launch
+        from mull.verifiers.config import engine_specs
+
+        mark, specs = f"#{next(self._serial)}", self._own_specs(engine_specs({name: config}))
+        marked = {
+            spec.name: replace(
+                _labelled(spec, f"verifier/{name}{mark}" + (f"/{i}" if i else "")), name=f"{spec.name} {mark}"
+            )
+            for i, spec in enumerate(specs)
+        }
+        launched = await launch(list(marked.values()))
+        self._engines |= launched
+        policies = {model: self._engines[model] for model in self._settings.models if model in self._engines}
+        own = {plain: launched[spec.name] for plain, spec in marked.items()}
+        return await self._build(name, config, {**policies, **own}, list(launched))
+
+    async def _build(
+        self, name: str, config: VerifierConfig, engines: Mapping[str, AsyncLLM], uses: Sequence[str]
+    ) -> Loaded:
+        """A verifier over engines that run; those it `uses` are stopped when no verifier does any more."""
+        from mull.verifiers.config import build
+        from mull.verifiers.version import version_of
+
+        folders = {model: found.path for model, found in self._settings.models.items() if found.path}
         # Token ids may be reused where all candidates come from engines whose tokenizer is known here.
         policies = () if self._remotes else tuple(self.generators)
-        self._built = await build(
-            self._settings.verifiers, answers=self.answers, policies=policies, engines=self._engines
-        )
-        return self._built
+        self._uses.update(uses)
+        try:
+            version = await asyncio.to_thread(version_of, config, folders)
+            built = await build({name: config}, answers=self.answers, policies=policies, engines=engines)
+        except BaseException:
+            await uninterrupted(self._leave(uses))
+            raise
+
+        async def close() -> None:
+            await built.close()
+            await self._leave(uses)
+
+        return Loaded(verifier=built[name], config=config, version=version, close=close)
+
+    async def _leave(self, engines: Sequence[str]) -> None:
+        """Stop those of these engines that no verifier uses any more."""
+        self._uses.subtract(engines)
+        gone = [name for name in engines if not self._uses[name] and name in self._engines]
+        if unused := {name: self._engines.pop(name) for name in gone}:
+            from mull.engines.launch import stop
+
+            await stop(unused)
 
     async def _build_retrievers(self) -> Mapping[str, Retriever]:
         from mull.retrieval.config import build
 
         self._indexed = await build(self._settings.retrievers)
         return self._indexed
+
+
+def _labelled(spec: EngineSpec, label: str) -> EngineSpec:
+    """The spec under the name that its metrics will carry."""
+    return replace(spec, options={"served_model_name": label, **spec.options})
 
 
 def _options(model: ModelSettings) -> dict[str, object]:

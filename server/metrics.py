@@ -53,6 +53,12 @@ class Metrics:
             ["verifier"],
             registry=self._registry,
         )
+        self.traces_lost = Counter(
+            "mull_traces_lost", "Finished requests that could not be kept.", registry=self._registry
+        )
+        self.reloads = Counter(
+            "mull_verifier_reloads", "Reloads of verifiers.", ["verifier", "outcome"], registry=self._registry
+        )
 
     def render(self) -> bytes:
         """All metrics of this process as Prometheus text, in-process engines included."""

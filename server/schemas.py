@@ -41,7 +41,7 @@ REFUSED: Mapping[str, tuple[tuple[Any, ...], str]] = {
     "prediction": ((), "predicted outputs are not supported"),
     "web_search_options": ((), "web search is not supported"),
     "verbosity": (("medium",), "the models have one verbosity"),
-    "store": ((False,), "nothing is stored here"),
+    "store": ((False,), "completions are not stored for you here"),
     "service_tier": (("auto", "default"), "there is one service tier"),
     "use_beam_search": ((False,), 'ask for {"ttc": {"strategy": "beam_search"}} instead'),
     "best_of": ((1,), 'ask for {"ttc": {"strategy": "best_of_n"}} instead'),
@@ -234,15 +234,7 @@ def parse(body: bytes, *, nesting: int) -> ChatRequest:
     Raises:
         InvalidRequest: naming the first field that is wrong and what it allows.
     """
-    try:
-        # Refuses NaN, lone surrogates and invalid UTF-8 too, which would only fail further on.
-        data = from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
-    if not isinstance(data, dict):
-        raise InvalidRequest("the body must be a JSON object", code="invalid_json")
-    if _depth(data) > nesting:
-        raise InvalidRequest(f"the body is nested more than {nesting} levels deep", code="invalid_json")
+    data = read_object(body, nesting=nesting)
     given = _without_nulls(data)
     for name in [name for name in given if name not in ChatRequest.model_fields]:
         _refuse(name, given.pop(name))
@@ -252,6 +244,24 @@ def parse(body: bytes, *, nesting: int) -> ChatRequest:
         raise invalid(error, ChatRequest) from None
     _check_together(request)
     return request
+
+
+def read_object(body: bytes, *, nesting: int) -> dict[str, Any]:
+    """A request body as plain data.
+
+    Raises:
+        InvalidRequest: it is no JSON object, or nested too deeply.
+    """
+    try:
+        # Refuses NaN, lone surrogates and invalid UTF-8 too, which would only fail further on.
+        data = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
+    if not isinstance(data, dict):
+        raise InvalidRequest("the body must be a JSON object", code="invalid_json")
+    if _depth(data) > nesting:
+        raise InvalidRequest(f"the body is nested more than {nesting} levels deep", code="invalid_json")
+    return data
 
 
 def _without_nulls(data: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from mull.run import Run
 from mull.server.choose import Plan
 from mull.server.errors import cause_of
 from mull.server.metrics import Metrics
+from mull.server.pool import Loaded, VerifierPool
 from mull.strategies.base import StrategyModel
 from mull.strategies.ranking import by_votes, read
 from mull.trace import Listener, Trace
@@ -85,6 +86,20 @@ class Job:
     """Set when the first engine call starts: by then nothing is wrong with the request itself."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """A request that is over, and what came of it."""
+
+    job: Job
+    run: Run
+    solved: Solved | None
+    """None where it failed or was cancelled."""
+    status: int
+    error: MullError | None
+    verifier: Loaded | None
+    seconds: float
+
+
 class Service:
     """Solves jobs with the models and verifiers of one server."""
 
@@ -92,11 +107,12 @@ class Service:
         self,
         *,
         generators: Mapping[str, Generator],
-        verifiers: Mapping[str, Verifier],
+        verifiers: VerifierPool,
         retrievers: Mapping[str, Retriever],
         answers: Answers,
         metrics: Metrics,
         fallback: bool,
+        keep: Callable[[Served], None] | None = None,
     ) -> None:
         self._generators = generators
         self._verifiers = verifiers
@@ -104,6 +120,7 @@ class Service:
         self._answers = answers
         self._metrics = metrics
         self._fallback = fallback
+        self._keep = keep
 
     async def solve(
         self,
@@ -123,12 +140,25 @@ class Service:
             InvalidRequest: the engine refuses the prompt, or the budget allowed nothing.
             Unavailable: the engine or (without a fallback) the verifier does not answer.
         """
+        if job.plan.verifier is None:
+            return await self._solve(job, None, commit, listener)
+        # One version of the verifier for all of the request, even if another is loaded meanwhile.
+        with self._verifiers.lease(job.plan.verifier) as loaded:
+            return await self._solve(job, loaded, commit, listener)
+
+    async def _solve(
+        self,
+        job: Job,
+        loaded: Loaded | None,
+        commit: Callable[[Chunk], None] | None,
+        listener: Listener | None,
+    ) -> Solved:
         plan, trace = job.plan, Trace()
         if listener is not None:
             trace.listen(listener)
         # A fallback starts over, so nothing may be promised to the client before the verifier has spoken.
-        promises = commit if plan.verifier is None or not self._fallback else None
-        heard = None if plan.verifier is None else _Heard(self._verifiers[plan.verifier])
+        promises = commit if loaded is None or not self._fallback else None
+        heard = None if loaded is None else _Heard(loaded.verifier)
         run = Run(
             task=job.task,
             generator=_Noticed(self._generators[plan.model], job.begun),
@@ -140,19 +170,32 @@ class Service:
             trace=trace,
             commit=promises,
         )
-        status, solved = 500, None
+        status, solved, failure = 500, None, None
         with self._metrics.running.labels(plan.model).track_inprogress():
             try:
                 solved = await self._answer(job, run, heard)
                 status = 200
             except MullError as error:
-                status = error.status
+                status, failure = error.status, error
                 raise
             except asyncio.CancelledError:
                 status = CANCELLED
                 raise
             finally:
                 self._count(plan, run, solved, status)
+                if self._keep is not None:
+                    seconds = run.budget.seconds
+                    self._keep(
+                        Served(
+                            job=job,
+                            run=run,
+                            solved=solved,
+                            status=status,
+                            error=failure,
+                            verifier=loaded,
+                            seconds=seconds,
+                        )
+                    )
         return solved
 
     async def _answer(self, job: Job, run: Run, heard: _Heard | None) -> Solved:

@@ -93,6 +93,17 @@ class MaxLimits(Part):
     nesting: int = Field(32, ge=4, le=128, description="Levels of nested JSON in a request.")
 
 
+class TraceSettings(Part):
+    """What is kept of finished requests, to learn from: see `mull.server.traces`."""
+
+    dir: Path | None = Field(
+        None, description="Folder of the traces, of this server alone; none: nothing is kept."
+    )
+    max_count: int = Field(10_000, ge=1, description="Traces kept.")
+    max_age_days: float = Field(30.0, gt=0, description="Days that a trace is kept.")
+    text: bool = Field(True, description="Keep prompts, answers and references, not figures alone.")
+
+
 BUNDLE: dict[str, Any] = {
     "models": {"mull-tiny": {"path": str(BUNDLED / "policy")}},
     "verifiers": {
@@ -160,6 +171,19 @@ class Settings(BaseSettings):
     limits: MaxLimits = Field(default_factory=MaxLimits)
     api_keys: list[SecretStr] = Field(
         default_factory=list, description="Accepted bearer tokens; none: open to all."
+    )
+    admin_key_env: str = Field(
+        "MULL_ADMIN_KEY",
+        min_length=1,
+        description="Environment variable with the key of administrators; not set: their routes are closed.",
+    )
+    traces: TraceSettings = Field(default_factory=TraceSettings)
+    verifier_dirs: list[Path] = Field(
+        default_factory=list,
+        description="Where verifiers may be reloaded from; by default beside the configured model.",
+    )
+    verifiers_check: Path | None = Field(
+        None, description="Labelled rows (JSON Lines) on which a new verifier is held against the old one."
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     heartbeat: float = Field(5.0, gt=0, description="Seconds between signs of life in a silent stream.")

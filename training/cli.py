@@ -4,15 +4,34 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+from mull.training.data.cli import app as rows_app
+from mull.training.data.drawing import app as drawing_app
+from mull.training.data.from_traces_command import from_traces_command
 
 if TYPE_CHECKING:
-    from mull.training.loop import Report
+    from mull.training.bundled.loop import Report
+
+
+class RecipeGroup(TyperGroup):
+    """Takes a file where a command is expected: `mull train RECIPE.yaml` is `mull train run RECIPE.yaml`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        if args and args[0] not in self.commands and args[0].endswith((".yaml", ".yml")):
+            args = ["run", *args]
+        return super().resolve_command(ctx, args)
+
 
 data_app = typer.Typer(help="Make training and evaluation data.", no_args_is_help=True)
-train_app = typer.Typer(help="Train the bundled models from scratch on a CPU.", no_args_is_help=True)
+train_app = typer.Typer(
+    help="Train by a recipe (`mull train RECIPE.yaml`), or one of the bundled models from scratch.",
+    cls=RecipeGroup,
+    no_args_is_help=True,
+)
 
 Seed = Annotated[int, typer.Option(help="Everything follows from it: data, order and initial weights.")]
 Tokens = Annotated[int, typer.Option(min=1, help="Length of the training, in tokens.")]
@@ -20,6 +39,11 @@ Decay = Annotated[int, typer.Option(min=0, help="Tokens at the end over which th
 Resume = Annotated[bool, typer.Option(help="Go on from the last checkpoint, when there is one.")]
 Run = Annotated[Path, typer.Option(help="Folder of the checkpoints.")]
 Policy = Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder of the trained policy.")]
+
+
+data_app.add_typer(rows_app)
+data_app.add_typer(drawing_app)
+data_app.command("from-traces")(from_traces_command)
 
 
 @data_app.callback()
@@ -36,7 +60,7 @@ def problems(
     max_steps: Annotated[int, typer.Option(min=1, max=10, help="Most solution steps.")] = 10,
 ) -> None:
     """Print word problems with answers and reference steps as JSON Lines."""
-    from mull.training.problems import generate, to_row
+    from mull.training.bundled.problems import generate, to_row
 
     if min_steps > max_steps:
         raise typer.BadParameter("--min-steps is larger than --max-steps")
@@ -62,6 +86,36 @@ def _progress(name: str, total: int) -> Iterator["Report"]:
         yield report
 
 
+@train_app.command("run", hidden=True)
+def run_recipe(
+    recipe: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The recipe, a YAML file.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only check: data, parameters, memory; train nothing.")
+    ] = False,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Another value, as in training.steps=10."),
+    ] = None,
+) -> None:
+    """Train by a recipe; run it again after a kill and it goes on."""
+    from mull.training.config import load
+    from mull.training.errors import TrainingError
+    from mull.training.progress import Progress
+
+    try:
+        with Progress() as progress:
+            from mull.training.runner import dry, run
+
+            read = load(recipe, change or ())
+            if dry_run:
+                dry(read, say=progress.say)
+            else:
+                run(read, say=progress.say, callbacks=[progress.callback()])
+    except TrainingError as error:
+        typer.echo(f"mull: {error.message}", err=True)
+        raise typer.Exit(2) from None
+
+
 @train_app.command()
 def policy(
     out: Annotated[Path, typer.Option(help="Folder of the model.")] = Path("models/policy"),
@@ -75,7 +129,7 @@ def policy(
     resume: Resume = True,
 ) -> None:
     """Train the policy: a small solver that is often, not always, right, and can check and revise answers."""
-    from mull.training.policy import train_policy
+    from mull.training.bundled.policy import train_policy
 
     with _progress("policy", tokens + turn_tokens) as report:
         train_policy(
@@ -86,7 +140,7 @@ def policy(
 @train_app.command()
 def solver(run: Run = Path("runs/policy"), seed: Seed = 1, tokens: Tokens = 10_600_000) -> None:
     """Continue the policy's run to the stronger solver that the verifiers grow from."""
-    from mull.training.policy import train_solver
+    from mull.training.bundled.policy import train_solver
 
     with _progress("solver", tokens) as report:
         train_solver(run, seed=seed, tokens=tokens, resume=True, report=report)
@@ -106,7 +160,7 @@ def prm(
     resume: Resume = True,
 ) -> None:
     """Train the process reward model, which scores each step."""
-    from mull.training.prm import train_prm
+    from mull.training.bundled.prm import train_prm
 
     with _progress("prm", tokens) as report:
         train_prm(
@@ -130,7 +184,7 @@ def likelihood(
     out: Annotated[Path, typer.Option(help="Folder of the model.")] = Path("models/solver"),
 ) -> None:
     """Write the PRM's language model, the solver whose likelihood is the default verifier."""
-    from mull.training.likelihood import export_solver
+    from mull.training.bundled.likelihood import export_solver
 
     export_solver(prm, out)
 
@@ -143,7 +197,7 @@ def orm(
     ),
 ) -> None:
     """Derive the outcome reward model, which scores a finished solution, from the process reward model."""
-    from mull.training.orm import make_orm
+    from mull.training.bundled.orm import make_orm
 
     make_orm(out, prm)
 
@@ -162,7 +216,7 @@ def evaluate(
     from rich.console import Console
     from rich.table import Table
 
-    from mull.training import report as reports
+    from mull.training.bundled import report as reports
 
     report = reports.measure(models, problems=problems, samples=samples)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -49,7 +49,17 @@ from mull.verifiers.verdicts import GenerativeVerifier, TokenLogprobsVerifier
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
 
-__all__ = ["VerifierConfig", "Verifiers", "build", "engine_specs", "parse"]
+__all__ = [
+    "CompositeConfig",
+    "VerifierConfig",
+    "Verifiers",
+    "build",
+    "compose",
+    "engine_specs",
+    "models_of",
+    "ordered",
+    "parse",
+]
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,16 @@ def engine_specs(configs: Mapping[str, VerifierConfig]) -> list[EngineSpec]:
     """The engines that these verifiers need, one for each distinct model, task and options."""
     specs = [need.spec for config in configs.values() for need in _needs(config)]
     return list({spec.name: spec for spec in specs}.values())
+
+
+def models_of(config: VerifierConfig) -> list[str]:
+    """Folders or names of the models that a verifier runs on."""
+    return [need.model for need in _needs(config)]
+
+
+def compose(name: str, config: CompositeConfig, parts: Sequence[Verifier]) -> CompositeVerifier:
+    """A composite of verifiers that exist."""
+    return CompositeVerifier(name, parts, how=config.how, weights=config.weights)
 
 
 class Verifiers(Mapping[str, Verifier]):
@@ -142,7 +162,7 @@ async def build(
             to be run and bubblewrap is not installed.
         VerifierUnavailable: the sandbox of a verifier does not come up on this machine.
     """
-    order = _ordered(configs)
+    order = ordered(configs)
     verifiers = Verifiers()
     running = dict(engines or {})
     missing = [
@@ -229,8 +249,7 @@ class _Builder:
                 sandbox = Sandbox(limits, parallel=config.parallel, python=config.python)
                 return self._keep(name, CodeVerifier(name, sandbox, config.tests))
             case CompositeConfig():
-                parts = [self._made[part] for part in config.of]
-                return CompositeVerifier(name, parts, how=config.how, weights=config.weights)
+                return compose(name, config, [self._made[part] for part in config.of])
             case RemoteConfig():
                 return self._remote(name, config)
             case PluginConfig():
@@ -335,8 +354,12 @@ def _needs(config: VerifierConfig) -> list[_Need]:
             return []
 
 
-def _ordered(configs: Mapping[str, VerifierConfig]) -> list[str]:
-    """Names with a composite's parts before it."""
+def ordered(configs: Mapping[str, VerifierConfig]) -> list[str]:
+    """Names with a composite's parts before it.
+
+    Raises:
+        InvalidRequest: a composite names a verifier that does not exist, or itself.
+    """
     order: list[str] = []
 
     def visit(name: str, above: tuple[str, ...]) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -182,6 +182,25 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             server.client.close()
             assert server.stop() == 0, server.log.read_text()[-5000:]
             assert not server.alive, "the server left processes behind"
+
+
+@contextmanager
+def serving_alone(folder: Path, **variables: str) -> Iterator[Process]:
+    """A server of one's own, ready, configured by environment variables."""
+    port = free_port()
+    log = folder / "server.log"
+    with running(log, "serve", "--host", "127.0.0.1", "--port", str(port), **variables) as process:
+        server = Process(process, log, f"http://127.0.0.1:{port}")
+        wait_until(lambda: answers(server.url, "/ready"), server)
+        yield server
+        assert server.stop() == 0, log.read_text()[-5000:]
+        assert not server.alive, "the server left processes behind"
+
+
+@pytest.fixture(scope="session")
+def serving() -> Callable[..., AbstractContextManager[Process]]:
+    """Start a server of one's own: `with serving(folder, MULL_PORT=...) as process`."""
+    return serving_alone
 
 
 @pytest.fixture

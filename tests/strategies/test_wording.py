@@ -3,7 +3,7 @@
 from mull.strategies.rerank import Rerank
 from mull.strategies.self_critique import SelfCritique
 from mull.strategies.self_verify import SelfVerify
-from mull.training import wording
+from mull.training.bundled import wording
 
 
 def test_the_strategies_ask_what_the_policy_was_taught() -> None:

@@ -43,7 +43,7 @@ def test_the_models_share_one_tokenizer() -> None:
 
 def test_the_tokenizer_in_the_models_is_the_one_in_the_code() -> None:
     pytest.importorskip("tokenizers")
-    from mull.training import tokenizer
+    from mull.training.bundled import tokenizer
 
     assert json.loads(tokenizer.build().to_str()) == json.loads(
         (MODELS / "policy/tokenizer.json").read_text()

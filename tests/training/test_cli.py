@@ -6,8 +6,8 @@ import sys
 
 from typer.testing import CliRunner
 
+from mull.training.bundled.problems import generate, to_row
 from mull.training.cli import data_app, train_app
-from mull.training.problems import generate, to_row
 
 HEAVY = "import sys, mull.training.cli; print({'torch', 'transformers'} & sys.modules.keys())"
 

@@ -8,12 +8,12 @@ import pytest
 torch = pytest.importorskip("torch")
 from torch import Tensor
 
-from mull.training import sampler, tokenizer, verifier
-from mull.training.loop import Schedule, train
-from mull.training.model import Llama, Size, deepen, load, save
-from mull.training.orm import from_prm
-from mull.training.pretrain import LmBatch, head_start, lm_loss, lm_pool
-from mull.training.problems import generate
+from mull.training.bundled import sampler, tokenizer, verifier
+from mull.training.bundled.loop import Schedule, train
+from mull.training.bundled.model import Llama, Size, deepen, load, save
+from mull.training.bundled.orm import from_prm
+from mull.training.bundled.pretrain import LmBatch, head_start, lm_loss, lm_pool
+from mull.training.bundled.problems import generate
 
 VOCAB = 784
 TINY = Size(width=32, layers=2, heads=2, feed_forward=48, vocab=VOCAB)

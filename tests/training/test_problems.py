@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from mull.training.checker import END, check_lines, check_pieces, is_right
-from mull.training.corruption import corrupt
-from mull.training.pieces import split
-from mull.training.problems import Problem, Quantity, generate, generate_one, to_row
-from mull.training.solver import answer_line, solve
+from mull.training.bundled.checker import END, check_lines, check_pieces, is_right
+from mull.training.bundled.corruption import corrupt
+from mull.training.bundled.pieces import split
+from mull.training.bundled.problems import Problem, Quantity, generate, generate_one, to_row
+from mull.training.bundled.solver import answer_line, solve
 
 QUESTION = (
     "Ada owns 7 eggs. Ben has 3 more than Ada. Cleo trails Ben by 2. How many do Ben and Cleo have together?"

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("tokenizers")
-from mull.training import tokenizer
-from mull.training.pretrain import to_ids
-from mull.training.problems import generate, generate_one
-from mull.training.solver import solve
+from mull.training.bundled import tokenizer
+from mull.training.bundled.pretrain import to_ids
+from mull.training.bundled.problems import generate, generate_one
+from mull.training.bundled.solver import solve
 
 
 @pytest.mark.parametrize(

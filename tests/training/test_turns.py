@@ -8,15 +8,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("tokenizers")
-from mull.training import tokenizer, turn_figures, turns
-from mull.training.checker import check_lines, is_right
-from mull.training.corruption import corrupt
-from mull.training.evaluate import Case, Scored
-from mull.training.model import Llama, Size, deepen, load
-from mull.training.policy import own_answers, train_policy
-from mull.training.problems import Problem, generate
-from mull.training.solver import solve
-from mull.training.wording import CHECK, CRITIQUE
+from mull.training.bundled import tokenizer, turn_figures, turns
+from mull.training.bundled.checker import check_lines, is_right
+from mull.training.bundled.corruption import corrupt
+from mull.training.bundled.evaluate import Case, Scored
+from mull.training.bundled.model import Llama, Size, deepen, load
+from mull.training.bundled.policy import own_answers, train_policy
+from mull.training.bundled.problems import Problem, generate
+from mull.training.bundled.solver import solve
+from mull.training.bundled.wording import CHECK, CRITIQUE
 
 TINY = Size(width=32, layers=1, heads=2, feed_forward=48, vocab=784)
 
@@ -182,7 +182,7 @@ def test_own_answers_are_finished_and_kept(tmp_path: Path) -> None:
 
 
 def test_a_policy_is_written_without_its_score_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import mull.training.policy as recipe
+    import mull.training.bundled.policy as recipe
 
     monkeypatch.setattr(recipe, "SOLVER_SIZE", TINY)
     monkeypatch.setattr(recipe, "own_answers", lambda *_: [["The answer is \\boxed{1}."]])

@@ -1,0 +1,59 @@
+"""Reading request bodies."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+
+from mull.errors import InvalidRequest
+from mull.server.errors import invalid
+from mull.server.schemas import read_object
+from mull.server.settings import MaxLimits
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class TooLarge(InvalidRequest):
+    """The request's body is larger than the configuration allows."""
+
+    status = 413
+    code = "request_too_large"
+
+
+class WrongMediaType(InvalidRequest):
+    """The body is not sent as JSON."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+async def read(request: Request, limits: MaxLimits) -> bytes:
+    """The request's body.
+
+    Raises:
+        WrongMediaType: it is not JSON. Browsers send anything else across sites without asking.
+        TooLarge: it is larger than allowed.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise WrongMediaType("send the body as Content-Type: application/json")
+    most, body = limits.request_bytes, bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > most:
+            raise TooLarge(f"the body is larger than the allowed {most} bytes")
+    return bytes(body)
+
+
+async def read_as(model: type[T], request: Request, limits: MaxLimits) -> T:
+    """The request's body as `model`; a null counts as absent.
+
+    Raises:
+        InvalidRequest: naming the first field that is wrong and what it allows.
+    """
+    data = read_object(await read(request, limits), nesting=limits.nesting)
+    try:
+        return model.model_validate({name: value for name, value in data.items() if value is not None})
+    except ValidationError as error:
+        raise invalid(error, model) from None

@@ -1,0 +1,1 @@
+"""The bundled models, trained from scratch on a synthetic task: problems, network, loops, figures."""

@@ -1,0 +1,52 @@
+"""`mull data from-traces`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def from_traces_command(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="`traces.dir` of the server.")
+    ],
+    purpose: Annotated[
+        Literal["prm", "orm", "dpo", "grpo", "sft"], typer.Option("--for", help="What is to be trained.")
+    ],
+    out: Annotated[Path, typer.Option(help="File of the rows.")],
+    labels: Annotated[
+        Literal["reference", "feedback", "consensus"] | None,
+        typer.Option(help="The only way to know what is right; the best there is when not given."),
+    ] = None,
+    min_agreement: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of a search's answers that a consensus needs.")
+    ] = 0.7,
+    hard: Annotated[
+        bool, typer.Option("--hard", help="prm: a step is good if any answer that goes on from it is right.")
+    ] = False,
+    pairs: Annotated[int, typer.Option(min=1, help="dpo: most pairs of a search.")] = 2,
+) -> None:
+    """Make training rows from the searches that a server kept; what is left out is counted."""
+    import asyncio
+
+    from mull.training.data.from_traces import harvest
+    from mull.training.data.rows import write
+    from mull.training.errors import TrainingError
+
+    try:
+        found = asyncio.run(
+            harvest(folder, purpose, labels=labels, min_agreement=min_agreement, hard=hard, pairs=pairs)
+        )
+        if found.rows:
+            write(out, found.rows)
+    except TrainingError as error:
+        typer.echo(f"mull: {error.message}", err=True)
+        raise typer.Exit(2) from None
+    used = ", ".join(f"{count} by {how}" for how, count in found.used.most_common()) or "none"
+    typer.echo(f"{len(found.rows)} rows from {found.traces} traces; used: {used}", err=True)
+    for reason, count in found.dropped.most_common():
+        typer.echo(f"  left out {count}: {reason}", err=True)
+    if not found.rows:
+        typer.echo(f"mull: these traces give no rows for {purpose}; {out} is not written", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"{out} is written", err=True)
