@@ -66,6 +66,7 @@ class Backend:
         self._engines: dict[str, AsyncLLM] = {}
         self._remotes: dict[str, RemoteGenerator] = {}
         self._uses: Counter[str] = Counter()
+        self._launching = asyncio.Lock()
         self._serial = itertools.count(2)
         self._indexed: Retrievers | None = None
         self._starting: asyncio.Task[None] | None = None
@@ -236,7 +237,10 @@ class Backend:
             )
             for i, spec in enumerate(specs)
         }
-        launched = await launch(list(marked.values()))
+        async with self._launching:
+            # What is being stopped gives its memory back first.
+            await self.verifiers.settled()
+            launched = await launch(list(marked.values()))
         self._engines |= launched
         policies = {model: self._engines[model] for model in self._settings.models if model in self._engines}
         own = {plain: launched[spec.name] for plain, spec in marked.items()}

@@ -45,7 +45,7 @@ class Learning:
     ) -> Response:
         """Finished requests, newest first; `after` is the id of the last one seen."""
         store = self._stored("traces")
-        if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:5]) <= MOST):
+        if not (limit.isascii() and limit.isdigit() and len(limit) <= 9 and 1 <= int(limit) <= MOST):
             raise InvalidRequest(
                 f"limit must be an integer from 1 to {MOST}, not {limit!r:.60}", param="limit"
             )

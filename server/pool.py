@@ -92,13 +92,17 @@ class VerifierPool(Mapping[str, Verifier]):
         finally:
             self._release(loaded)
 
+    async def settled(self) -> None:
+        """Wait until the versions that are being stopped have been."""
+        while self._closing:
+            await asyncio.gather(*self._closing, return_exceptions=True)
+
     async def close(self) -> None:
         """Serve nothing any more, and close what nobody uses."""
         serving, self._serving = self._serving, {}
         for loaded in serving.values():
             self._release(loaded)
-        while self._closing:
-            await asyncio.gather(*self._closing, return_exceptions=True)
+        await self.settled()
 
     def _swap(self, name: str, loaded: Loaded) -> None:
         old = self._serving.get(name)

@@ -115,7 +115,7 @@ class Reloader:
                     f"verifier {name!r} runs on the served model {own!r}: name a folder", param="model"
                 )
             return config
-        folder = Path(model).resolve()
+        folder = _resolved(model, "model")
         named = self._settings.verifier_dirs
         configured = models_of(self._settings.verifiers[name])[0]
         _allow(folder, "model", within=named, beside=[] if named else [Path(configured)])
@@ -128,7 +128,7 @@ class Reloader:
         configured = self._settings.verifiers_check
         if asked.file is None:
             return configured
-        path = Path(asked.file).resolve()
+        path = _resolved(asked.file, "check.file")
         _allow(
             path, "check.file", within=self._settings.verifier_dirs, beside=[configured] if configured else []
         )
@@ -181,6 +181,20 @@ async def _compare(
     }
 
 
+def _resolved(path: str, param: str) -> Path:
+    """An absolute path without links.
+
+    Raises:
+        InvalidRequest: no file system has such a path.
+    """
+    try:
+        found = Path(path).resolve()
+        found.is_file()
+    except (OSError, ValueError):
+        raise InvalidRequest(f"{param}: {path!r:.200} is no path", param=param) from None
+    return found
+
+
 def _good_enough(old: Reliability | None, new: Reliability | None, drop: float) -> bool:
     """Whether the new AUC is at most `drop` below the old one.
 
@@ -191,15 +205,16 @@ def _good_enough(old: Reliability | None, new: Reliability | None, drop: float) 
         raise InvalidRequest(
             "check.file: the rows need right and wrong ones, judged by both versions", param="check.file"
         )
-    return new.auc >= old.auc - drop
+    # Answers that a version cannot read are not in its figures: fewer labels are other labels.
+    return new.count >= old.count and new.auc >= old.auc - drop
 
 
 def _worse(name: str, check: Mapping[str, Any]) -> str:
     old, new = check["old"], check["new"]
     return (
         f"verifier {name!r} stays as it is: on {new['count']} labels the new version's AUC is "
-        f"{new['auc']:.4f}, the present one's {old['auc']:.4f}; allowed is a drop of "
-        f"{check['max_auc_drop']:g} (force: true swaps all the same)"
+        f"{new['auc']:.4f}, the present one's {old['auc']:.4f} on {old['count']}; allowed is a drop of "
+        f"{check['max_auc_drop']:g} and no fewer labels (force: true swaps all the same)"
     )
 
 

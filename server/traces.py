@@ -190,9 +190,14 @@ class TraceStore:
         trace = self._pending[name]()
         line = to_json(trace, inf_nan_mode="null", fallback=str) + b"\n"
         path = self._file()
-        with path.open("ab") as file:
-            offset = file.tell()
-            file.write(line)
+        offset = path.stat().st_size
+        try:
+            with path.open("ab") as file:
+                file.write(line)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.truncate(path, offset)  # half a line would spoil the next one
+            raise
         with self._lock:
             self._index[name] = _Place(path, offset, light(trace))
             self._live[path] += 1
@@ -201,7 +206,12 @@ class TraceStore:
     def _file(self) -> Path:
         """The file to write to: of today, and not too large."""
         day, current = time.strftime("%Y%m%d", time.gmtime(self._clock())), self._current
-        if current is None or _order(current)[0] != day or current.stat().st_size >= self._file_bytes:
+        if (
+            current is None
+            or not current.exists()
+            or _order(current)[0] != day
+            or current.stat().st_size >= self._file_bytes
+        ):
             # Never one that was there before: its last line may be torn.
             last = max((n for d, n in map(_order, self._live) if d == day), default=0)
             current = self._folder / f"traces-{day}-{last + 1}.jsonl"

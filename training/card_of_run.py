@@ -48,12 +48,13 @@ def _card(job: Job, changes: Mapping[str, Change], found: Mapping[str, Any]) -> 
     ]
     if recipe.evaluation is not None and changes:
         e = recipe.evaluation
+        which = e.problems.model_dump(mode="json", exclude_none=True)
         lines += [
             "",
             "## Before and after",
             "",
-            f"On the same held-out problems (`{e.problems.model_dump(mode="json", exclude_none=True)}`), {e.samples} "
-            f"samples at temperature {e.temperature}; 95 % intervals, bootstraps over problems; differences "
+            f"On the same held-out problems (`{which}`), {e.samples} samples"
+            f" at temperature {e.temperature}; 95 % intervals, bootstraps over problems; differences "
             "are paired.",
             "",
             "| figure | before | after | difference |",

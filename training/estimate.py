@@ -67,7 +67,8 @@ def of(job: Job) -> Estimate:
         rows=len(job.rows),
         tokens_a_row=sum(lengths) / len(lengths),
         longest_row=longest,
-        updates=t.steps or max(1, round(len(job.rows) * t.epochs / t.batch)),
+        updates=t.steps
+        or max(1, round(len(job.rows) * t.epochs * getattr(job.recipe, "group", 1) / t.batch)),
         parameters=parameters,
         trained=trained,
         weights=sum(p.numel() * p.element_size() for p in job.model.parameters()),

@@ -50,6 +50,10 @@ def _options(spec: Mapping[str, Any]) -> dict[str, Any]:
             "enable_chunked_prefill": False,
             "max_num_batched_tokens": 16384,
         }
+    else:
+        # What a trainer beside it leaves.
+        free, total = torch.cuda.mem_get_info()
+        options["gpu_memory_utilization"] = round(0.9 * free / total, 3)
     return {**options, **spec["options"]}
 
 
@@ -58,7 +62,7 @@ def _run(llm: Any, task: Mapping[str, Any], seed: int) -> None:
 
     out = Path(task["out"])
     done = {json.loads(line)["request"] for line in whole_lines(out)}
-    requests = [json.loads(line) for line in Path(task["requests"]).read_text().splitlines()]
+    requests = [json.loads(line) for line in whole_lines(Path(task["requests"]))]
     todo = [number for number in range(len(requests)) if number not in done]
     tokenizer = llm.get_tokenizer()
     with out.open("a", encoding="utf-8") as file:
@@ -112,7 +116,8 @@ def whole_lines(path: Path) -> list[str]:
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
         path.write_text(whole, encoding="utf-8")
-    return whole.splitlines()
+    # Not splitlines: text in JSON may hold other characters that end lines.
+    return whole.split("\n")[:-1]
 
 
 if __name__ == "__main__":

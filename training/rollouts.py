@@ -82,7 +82,8 @@ def roll_out(
         return _given(problems, rollouts.file)
     if path.exists():
         found = read(path, Rollout)
-        if json.loads(note.read_text()) != made or [r.problem for r in found] != [p.id for p in problems]:
+        given = json.loads(note.read_text()) if note.exists() else None
+        if given != made or [r.problem for r in found] != [p.id for p in problems]:
             raise TrainingError(f"{path} was drawn with other settings; give another `output` or delete it")
         return found
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +136,11 @@ def draw(
         TrainingError: the model or the server gives no samples.
     """
     asked, out = path.with_suffix(".requests.jsonl"), path.with_suffix(".drawn.jsonl")
+    before = asked.read_text(encoding="utf-8") if out.exists() and asked.exists() else None
     _write_requests(requests, asked)
+    if before is not None and before != asked.read_text(encoding="utf-8"):
+        asked.write_text(before, encoding="utf-8")
+        raise TrainingError(f"{out} was drawn for other problems; give another `output` or delete it")
     if rollouts.url is None:
         task = Task(
             requests=asked,

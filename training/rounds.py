@@ -73,7 +73,13 @@ def _check(recipe: Iterate, problems: Sequence[Problem], path: Path, say: Say) -
     """See that no held-out problem is among those of training."""
     held_out = load(recipe.held_out.problems)
     if recipe.evaluation is not None:
-        held_out += load(recipe.evaluation.problems)
+        evaluated = load(recipe.evaluation.problems)
+        if {p.id for p in held_out} & {p.id for p in evaluated}:
+            raise TrainingError(
+                "held_out: these problems choose the best round, so none may be of `evaluation`",
+                param="held_out.problems",
+            )
+        held_out += evaluated
     write(path, problems)
     report = check(path, "problem", against=held_out)
     say(str(report))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import torch
 import yaml
 from transformers import PrinterCallback
 
 from mull.training import card_of_run, estimate, measure, rounds
 from mull.training.data.check import check
 from mull.training.data.problems import load
+from mull.training.data.rows import FORMATS, read
 from mull.training.errors import TrainingError
 from mull.training.guards import attach
 from mull.training.job import Job
@@ -57,9 +61,19 @@ def run(recipe: Recipe, *, say: Say = print, callbacks: list[Any] | None = None)
         say(estimate.of(job).line())
         _train(job, say)
         save(job, done)
+        _release(job)
     if here.is_main_process:
         _report(job, before, _solve(recipe, str(done), "after", say), say)
     return done
+
+
+def _release(job: Job) -> None:
+    """Give the memory back before others sample; the card needs only what the trainer noted."""
+    job.trainer, job.rewards = SimpleNamespace(state=job.trainer.state), ((), ())
+    job.__dict__.pop("model", None)
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _silent(_: str) -> None:
@@ -99,7 +113,9 @@ def prepare(recipe: Recipe, *, say: Say = print, callbacks: list[Any] | None = N
     report = check(rows, recipe.kind, against=held_out)
     say(str(report))
     report.require()
-    job.rows = [json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines() if line.strip()]
+    job.rows = [row.columns() for row in read(rows, FORMATS[recipe.kind])]
+    if len({"messages" in row for row in job.rows}) > 1:
+        raise TrainingError(f"{rows} mixes rows with `messages` and rows with `prompt` and `completion`")
     return job
 
 
@@ -124,8 +140,8 @@ def _rows(recipe: Recipe, job: Job, say: Say) -> Path:
     path = recipe.output / "data" / "train.jsonl"
     if not path.exists():
         say(f"making {recipe.kind} rows")
-        rows = recipe.make(job)
         path.parent.mkdir(parents=True, exist_ok=True)
+        rows = recipe.make(job)
         part = path.with_suffix(".part")
         part.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
         part.replace(path)
@@ -143,24 +159,30 @@ def _solve(recipe: Recipe, model: str, name: str, say: Say) -> list[measure.Case
 
 def _train(job: Job, say: Say) -> None:
     try:
-        trainer = job.recipe.trainer(job)
+        try:
+            trainer = job.recipe.trainer(job)
+        except ValueError as error:
+            raise TrainingError(f"training: {error}", param="training") from error
         trainer.remove_callback(PrinterCallback)
         if job.recipe.peft is not None:
             for callback in job.recipe.peft.callbacks():
                 trainer.add_callback(callback)
         if job.recipe.guards is not None:
             attach(trainer, job.recipe.guards, *job.rewards)
-        last = max(
-            (job.folder / "checkpoints").glob("checkpoint-*"),
-            key=lambda path: int(path.name.rpartition("-")[2]),
-            default=None,
-        )
+        last = _checkpoint(job.folder / "checkpoints")
         if last is not None:
             say(f"going on from {last.name}")
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     finally:
         close(job.rewards[0])
     job.trainer = trainer
+
+
+def _checkpoint(folder: Path) -> Path | None:
+    """The last whole one (its state is written last) from which updates are still to come."""
+    states = {p.parent: json.loads(p.read_text()) for p in folder.glob("checkpoint-*/trainer_state.json")}
+    going = [path for path, state in states.items() if state["global_step"] < state["max_steps"]]
+    return max(going, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
 def dry(recipe: Recipe, *, say: Say = print) -> None:
@@ -179,8 +201,9 @@ def dry(recipe: Recipe, *, say: Say = print) -> None:
         return
     if recipe.data is None and recipe.needs_rollouts:
         assert recipe.problems is not None
-        count, n = len(load(recipe.problems)), (recipe.rollouts or Rollouts()).n
-        say(f"{recipe.kind} rows would be made from {count} problems with {n} samples each")
+        count, how = len(load(recipe.problems)), recipe.rollouts or Rollouts()
+        samples = f"{how.n} samples each" if how.file is None else f"the samples in {how.file}"
+        say(f"{recipe.kind} rows would be made from {count} problems with {samples}")
         say(estimate.model_line(Job(recipe=recipe)))
         return
     say(estimate.of(prepare(recipe, say=say)).line())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ def save(job: Job, folder: Path) -> None:
     peft = job.recipe.peft
     if peft is not None:
         model.save_pretrained(folder.parent / "adapter")
+        if peft.kind == "qlora":
+            model = _on_whole_base(job, folder.parent / "adapter")
         if peft.mergeable:
             model = model.merge_and_unload()
     model.to(number_format(job.recipe.model)).save_pretrained(part)
@@ -50,12 +53,20 @@ def _whole(job: Job) -> Any:
     if job.recipe.peft is None:
         model = loader.from_pretrained(whole, dtype=torch.float32)
     else:
-        from peft import PeftModel
-
-        base = loader.from_pretrained(job.recipe.model, config=job.model.config, dtype=torch.float32)
-        model = PeftModel.from_pretrained(base, whole)
+        model = _on_whole_base(job, whole)
     shutil.rmtree(whole)
     return model
+
+
+def _on_whole_base(job: Job, adapter: Path) -> Any:
+    """An adapter on the base model with its weights as they are stored, not quantised."""
+    from peft import PeftModel
+
+    config = deepcopy(job.model.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    base = LOADERS[job.recipe.network].from_pretrained(job.recipe.model, config=config, dtype=torch.float32)
+    return PeftModel.from_pretrained(base, adapter)
 
 
 def _copy_rest(job: Job, folder: Path) -> None:

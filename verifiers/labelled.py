@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -70,6 +71,8 @@ def read_labelled(path: Path) -> list[Labelled]:
                     raise InvalidRequest(f"{path}:{number}: no JSON: {error}") from None
     except OSError as error:
         raise InvalidRequest(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"{path} is no text in UTF-8") from None
     if not rows:
         raise InvalidRequest(f"{path} has no rows")
     return rows
@@ -103,6 +106,8 @@ async def measure(verifier: Verifier, rows: Sequence[Labelled]) -> Reliability:
     pairs = [pair for found in await together(judged(row) for row in rows) for pair in found]
     if not pairs:
         raise InvalidRequest("no row has labels for the steps into which the verifier cuts its answer")
+    if not all(math.isfinite(p) for p, _ in pairs):
+        raise InvalidRequest("the verifier gives scores that are no numbers")
     return reliability([p for p, _ in pairs], [label for _, label in pairs])
 
 

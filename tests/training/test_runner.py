@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from mull.training.config import parse
 from mull.training.errors import TrainingError
-from mull.training.runner import dry, prepare, run
+from mull.training.runner import _checkpoint, dry, prepare, run
 
 POLICY = str(Path(__file__).resolve().parents[2] / "models" / "policy")
 PROBLEMS = {"generate": {"seed": 515151, "count": 48}}
@@ -67,6 +67,35 @@ def test_an_unknown_option_of_the_trainer_is_refused_before_training(tmp_path: P
     training = {"steps": 1, "batch": 8, "micro_batch": 8, "options": {"packin": True}}
     with pytest.raises(TrainingError, match=r"SFTConfig has no field 'packin'.*packing"):
         run(parse(recipe(tmp_path, training=training)), say=lambda _: None)
+
+
+def test_too_few_problems_for_one_update_are_refused(tmp_path: Path) -> None:
+    training = {"steps": 1, "batch": 1024, "micro_batch": 16}
+    raw = recipe(tmp_path, recipe="grpo", group=16, engine="transformers", training=training)
+    with pytest.raises(TrainingError, match="48 problems are too few: an update takes 64"):
+        run(parse(raw), say=lambda _: None)
+
+
+def test_rows_of_two_forms_are_refused(tmp_path: Path) -> None:
+    answer = {"role": "assistant", "content": "4"}
+    question = {"role": "user", "content": "2 + 2?"}
+    other = {"role": "user", "content": "3 + 1?"}
+    rows = [{"messages": [question, answer]}, {"prompt": [other], "completion": [answer]}]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    raw = recipe(tmp_path / "out", problems=None, data={"file": str(file)})
+    with pytest.raises(TrainingError, match="mixes rows"):
+        prepare(parse(raw), say=lambda _: None)
+
+
+def test_the_checkpoint_to_go_on_from_is_whole_and_not_the_last_one(tmp_path: Path) -> None:
+    for step in (2, 4, 8):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        state = {"global_step": step, "max_steps": 8}
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(json.dumps(state))
+    (tmp_path / "checkpoint-6").mkdir()
+    assert _checkpoint(tmp_path) == tmp_path / "checkpoint-4"
+    assert _checkpoint(tmp_path / "none") is None
 
 
 @pytest.mark.slow

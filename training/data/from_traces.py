@@ -39,6 +39,8 @@ class Case:
     truth: Truth
     judged: tuple[tuple[str, bool], ...]
     """Leaves whose verdict is known, copies included."""
+    unknown: tuple[str, ...] = ()
+    """Leaves of which nothing is known."""
 
     @property
     def distinct(self) -> dict[str, bool]:
@@ -111,15 +113,18 @@ async def harvest(
                 for leaf, right in zip(ended, known.right, strict=True)
                 if right is not None
             )
-            rows = make[purpose](Case(trace=trace, truth=known, judged=judged))
+            unknown = tuple(
+                leaf.text for leaf, right in zip(ended, known.right, strict=True) if right is None
+            )
+            rows = make[purpose](Case(trace=trace, truth=known, judged=judged, unknown=unknown))
             problem = _problem(trace)
             if purpose == "grpo" and problem in asked:
                 found.dropped["the same prompt again"] += 1
                 continue
-            asked.add(problem)
             if not rows:
                 found.dropped[NOTHING[purpose]] += 1
                 continue
+            asked.add(problem)
             found.used[known.how] += 1
             origin = {"prompt": trace.messages, "problem": problem, "source": _source(trace, known)}
             found.rows += [FORMATS[FORMAT[purpose]].model_validate(origin | row) for row in rows]
@@ -165,16 +170,28 @@ class _Shares:
                 self._all[prefix] += 1
                 self._right[prefix] += right
         nodes = case.trace.nodes
+        self._open = {
+            prefix
+            for text in case.unknown
+            if text not in case.distinct
+            for prefix in _prefixes(steps_of(text, case.trace.delimiter))
+        }
+        # Blank lines belong to the step before them, not to a node of their own.
         self._said = {
-            path_text(nodes, nodes[node]): right
+            (path_text(nodes, nodes[node]) or "").rstrip(): right
             for node, right in case.truth.nodes.items()
             if node < len(nodes)
         }
 
-    def of(self, prefix: str, *, hard: bool) -> float:
-        """The label; a user's word on the very step counts more than what came of it."""
-        if (said := self._said.get(prefix)) is not None:
+    def of(self, prefix: str, *, hard: bool) -> float | None:
+        """The label; a user's word on the very step counts more than what came of it.
+
+        None where nothing is known of some answers that go on from there.
+        """
+        if (said := self._said.get(prefix.rstrip())) is not None:
             return float(said)
+        if prefix in self._open and not (hard and self._right[prefix]):
+            return None
         return float(self._right[prefix] > 0) if hard else self._right[prefix] / self._all[prefix]
 
 

@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mull.training.data.rows import lines
 from mull.training.errors import TrainingError
 
-GROWN = {"forced", "lookahead", "part", "rollout", "sample", "span", "step", "thinking", "token", "turn"}
+GROWN = {
+    "forced", "greedy", "lookahead", "part", "rollout", "sample", "span", "step", "thinking", "token", "turn",
+}  # fmt: skip
 """Kinds of nodes whose text is part of an answer to the request's own messages."""
 STAGES = {"root", "adaptive", "stage"}
 """Kinds of nodes that add no text, and below which such answers grow."""
@@ -49,6 +51,8 @@ class Trace(BaseModel):
     answer_kind: str
     reference: str | None
     answer: str | None
+    node: int | None = None
+    """The leaf that was served."""
     nodes: list[Node]
 
     @property

@@ -70,8 +70,11 @@ async def truth(
             given = await equal_to(trace.answer)
             # That one answer is wrong says nothing of the others.
             right = given if said.right else [False if same else None for same in given]
+        elif said.right is not None and trace.node is not None:
+            right = [said.right if leaf.node == trace.node else None for leaf in found]
         elif nodes:
-            right = [None] * len(found)
+            voted = await _consensus(read, answers, min_agreement) if labels is None else None
+            right = [None] * len(found) if voted is None else list(voted.right)
         if right is not None:
             known = said.reference or (trace.answer if said.right else None)
             marked = tuple(nodes.get(leaf.node, r) for leaf, r in zip(found, right, strict=True))

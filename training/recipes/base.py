@@ -58,7 +58,9 @@ class Training(Section):
     precision: Literal["bf16", "fp32"] = "bf16"
     attention: str | None = Field(None, description="As transformers calls it; eager on CPUs by default.")
     gradient_checkpointing: bool = False
-    max_length: int | None = Field(None, ge=1, description="Tokens of a row; longer ones are refused.")
+    max_length: int | None = Field(
+        None, ge=1, description="Tokens of a row; verifiers refuse longer ones, the others cut them."
+    )
     save_every: int = Field(50, ge=1, description="Updates between checkpoints.")
     log_every: int = Field(1, ge=1)
     log_to: tuple[Literal["tensorboard", "wandb"], ...] = ()

@@ -38,16 +38,22 @@ class Classifier(Recipe):
         how = Rollouts(n=asked.samples, temperature=asked.temperature, max_tokens=asked.max_tokens)
         return problems, job.sample(problems, "held-out", rollouts=how, model=self.policy)
 
-    def read(self, job: Job, rows: Sequence[tuple[Messages, Passage]]) -> list[Reading]:
-        """Token ids of prompts and answers, as they will be served.
+    def read(
+        self, job: Job, rows: Sequence[tuple[Messages, Passage]], limit: int | None = None
+    ) -> list[Reading]:
+        """Token ids of prompts and answers, as they will be served; of `training.max_length` or `limit`.
 
         Raises:
             TrainingError: a row is too long, or cannot be rendered.
         """
         from mull.training.verifier_inputs import read
 
-        limit = self.training.max_length or job.model.config.max_position_embeddings
-        return read(job.tokenizer, rows, limit)
+        longest = limit or self.training.max_length or self.context(job)
+        return read(job.tokenizer, rows, longest)
+
+    def context(self, job: Job) -> int:
+        """Tokens that the network can read."""
+        return int(job.model.config.max_position_embeddings)
 
     def train_on(self, job: Job, rows: Sequence[Mapping[str, Any]], loss: Callable[..., Any]) -> Any:
         """A plain trainer of rows of `input_ids` and `labels`."""

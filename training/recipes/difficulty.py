@@ -68,7 +68,7 @@ class Difficulty(Classifier):
             return {}
         rates = [row.rate for row in difficulties(rollouts)]
         rows = [(r.prompt, _NOTHING) for r in rollouts]
-        predicted = scores(model, self.read(job, rows))
+        predicted = scores(model, self.read(job, rows, self.context(job)))
         pairs = list(zip(predicted, rates, strict=True))
         prior = sum(rates) / len(rates)
         return {

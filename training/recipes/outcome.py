@@ -67,7 +67,7 @@ class Orm(Classifier):
         rows = [
             (r.prompt, Passage(text=s.text, closed=s.finish == "stop")) for r in rollouts for s in r.samples
         ]
-        found = iter(scores(model, self.read(job, rows)))
+        found = iter(scores(model, self.read(job, rows, self.context(job))))
         return {
             **answer_figures(
                 [[Judged(score=next(found), right=bool(s.right)) for s in r.samples] for r in rollouts]

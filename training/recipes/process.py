@@ -139,7 +139,9 @@ class Prm(Classifier):
 
         problems, rollouts = self.held_out(job)
         pairs = _solutions(problems, rollouts, self.delimiter)
-        readings = self.read(job, [(p.prompt, self._passage({"completions": s.steps})) for p, s in pairs])
+        readings = self.read(
+            job, [(p.prompt, self._passage({"completions": s.steps})) for p, s in pairs], self.context(job)
+        )
         cases: dict[str, list[Judged]] = {}
         for (problem, solution), steps in zip(pairs, step_scores(model, readings), strict=True):
             truth = tuple(exact(problem, solution.steps)) if is_bundled(problem) else None

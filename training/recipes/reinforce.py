@@ -93,6 +93,15 @@ class Reinforcement(Recipe):
 
     def _parts(self, job: Job) -> dict[str, Any]:
         """The arguments that both trainers take; vLLM is made ready to be trained beside."""
+        from accelerate import PartialState
+
+        # TRL leaves out what does not fill a batch; with nothing else it would end without an update.
+        needed = self.training.batch * PartialState().num_processes // self.group
+        if len(job.rows) < needed:
+            raise TrainingError(
+                f"{len(job.rows)} problems are too few: an update takes {needed} (training.batch / group)",
+                param="training.batch",
+            )
         if self.engine == "vllm":
             from mull.training.colocate import make_ready
 
