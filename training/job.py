@@ -85,6 +85,17 @@ class Job:
         unread = {"problem", "source"}
         return Dataset.from_list([{k: v for k, v in row.items() if k not in unread} for row in self.rows])
 
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The arguments that all of TRL's trainers take."""
+        return {
+            "model": self.model,
+            "train_dataset": self.dataset,
+            "processing_class": self.tokenizer,
+            "peft_config": self.adapter,
+            "callbacks": self.callbacks,
+        }
+
     def sample(
         self,
         problems: Sequence[Problem],

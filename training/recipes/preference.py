@@ -113,14 +113,7 @@ class Dpo(_Paired):
         if self.sft_weight:
             args.loss_weights = [1.0] * len(args.loss_type) + [self.sft_weight]
             args.loss_type = [*args.loss_type, "sft"]
-        return DPOTrainer(
-            model=job.model,
-            args=args,
-            train_dataset=job.dataset,
-            processing_class=job.tokenizer,
-            peft_config=job.adapter,
-            callbacks=job.callbacks,
-        )
+        return DPOTrainer(args=args, **job.parts)
 
 
 class SimPo(_Paired):
@@ -142,14 +135,7 @@ class SimPo(_Paired):
             max_length=_length(job),
             remove_unused_columns=False,
         )
-        return CPOTrainer(
-            model=job.model,
-            args=args,
-            train_dataset=job.dataset,
-            processing_class=job.tokenizer,
-            peft_config=job.adapter,
-            callbacks=job.callbacks,
-        )
+        return CPOTrainer(args=args, **job.parts)
 
 
 class Orpo(_Paired):
@@ -163,14 +149,7 @@ class Orpo(_Paired):
         from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
         args = job.arguments(ORPOConfig, max_length=_length(job), remove_unused_columns=False)
-        return ORPOTrainer(
-            model=job.model,
-            args=args,
-            train_dataset=job.dataset,
-            processing_class=job.tokenizer,
-            peft_config=job.adapter,
-            callbacks=job.callbacks,
-        )
+        return ORPOTrainer(args=args, **job.parts)
 
 
 class Kto(_Preference):

@@ -108,13 +108,7 @@ class Reinforcement(Recipe):
             make_ready()
         # The engine loads the weights by this name first; it gets the trained ones before each use.
         job.model.name_or_path = self.model
-        return {
-            "model": job.model,
-            "train_dataset": job.dataset,
-            "processing_class": job.tokenizer,
-            "peft_config": job.adapter,
-            "callbacks": job.callbacks,
-        }
+        return job.parts
 
 
 class Grpo(Reinforcement):

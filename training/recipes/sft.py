@@ -35,14 +35,7 @@ class Supervised(Recipe):
             completion_only_loss=None if dialogue else True,
             assistant_only_loss=dialogue,
         )
-        return SFTTrainer(
-            model=job.model,
-            args=args,
-            train_dataset=job.dataset,
-            processing_class=job.tokenizer,
-            peft_config=job.adapter,
-            callbacks=job.callbacks,
-        )
+        return SFTTrainer(args=args, **job.parts)
 
 
 class Sft(Supervised):
