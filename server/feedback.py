@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -34,16 +34,21 @@ class Feedback(Strict):
         return self
 
 
+MOST_BYTES = 32 << 20
+
+
 class FeedbackLog:
     """The feedback on one server's traces. Safe to use from several threads.
 
     Args:
         path: The file; appended to.
+        most: Bytes of the file above which it is cut down to what counts.
         clock: Unix time.
     """
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: Path, *, most: int = MOST_BYTES, clock: Callable[[], float] = time.time) -> None:
         self._path = path
+        self._most = most
         self._clock = clock
         self._lock = threading.Lock()
         self._last: dict[str, dict[int | None, dict[str, Any]]] = {}
@@ -69,10 +74,7 @@ class FeedbackLog:
                 kept.append(line)
                 self._last.setdefault(name, {})[node] = row
         if dropped:
-            part = self._path.with_suffix(".part")
-            part.write_bytes(b"".join(kept))
-            part.chmod(0o600)
-            part.replace(self._path)
+            self._replace(kept)
 
     def add(self, feedback: Feedback) -> bool:
         """Append feedback, unless it says what the last one on the same trace and node said.
@@ -91,9 +93,23 @@ class FeedbackLog:
             row = {**said, "created": int(self._clock())}
             descriptor = os.open(self._path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
             with open(descriptor, "ab") as file:
-                file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+                file.write(self._line(row))
             self._last.setdefault(feedback.trace_id, {})[feedback.node] = row
+            if self._path.stat().st_size > self._most:
+                self._replace([self._line(r) for said_of in self._last.values() for r in said_of.values()])
+                # What counts may be more than that: the next cut comes when the file has doubled.
+                self._most = max(self._most, 2 * self._path.stat().st_size)
         return True
+
+    @staticmethod
+    def _line(row: dict[str, Any]) -> bytes:
+        return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+
+    def _replace(self, lines: Sequence[bytes]) -> None:
+        part = self._path.with_suffix(".part")
+        part.write_bytes(b"".join(lines))
+        part.chmod(0o600)
+        part.replace(self._path)
 
     def of(self, trace: str) -> list[dict[str, Any]]:
         """What counts of the feedback on a trace."""

@@ -64,6 +64,12 @@ class Learning:
         """Keep what a user says of an answer."""
         store = self._stored("feedback")
         given = await read_as(Feedback, request, self._settings.limits)
+        if not self._settings.traces.text and (given.reference is not None or given.comment is not None):
+            field = "reference" if given.reference is not None else "comment"
+            raise InvalidRequest(
+                f"{field}: this server keeps no text (traces.text is false); right and rating are kept",
+                param=field,
+            )
         row = await asyncio.to_thread(store.row, given.trace_id)
         if given.node is not None and given.node >= row["nodes"]:
             raise InvalidRequest(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mull.server.feedback import Feedback, FeedbackLog
+
 if TYPE_CHECKING:
     from tests.server.conftest import Live, Start
 
@@ -100,3 +102,27 @@ def test_whoever_may_ask_may_give_feedback(start: Start, tmp_path: Path) -> None
         live.http.headers["Authorization"] = "Bearer user"
         name = live.post().json()["ttc"]["trace_id"]
         assert send(live, trace_id=name, right=True).status_code == 200
+
+
+def test_the_file_is_cut_down_to_what_counts(tmp_path: Path) -> None:
+    path = tmp_path / "feedback.jsonl"
+    log = FeedbackLog(path, most=2000)
+    for n in range(200):
+        assert log.add(Feedback(trace_id="a", comment=f"{n % 2} {'x' * 50}"))
+    assert log.add(Feedback(trace_id="b", right=True))
+    assert path.stat().st_size < 2200
+    again = FeedbackLog(path)
+    again.open(not_before=0)
+    assert [row["comment"][0] for row in again.of("a")] == ["1"]
+    assert again.of("b")[0]["right"] is True
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_where_no_text_is_kept_none_is_taken(start: Start, tmp_path: Path) -> None:
+    with start(traces={"dir": tmp_path, "text": False}) as live:
+        trace = live.post(ttc=BEAM).json()["ttc"]["trace_id"]
+        refused = live.http.post("/v1/ttc/feedback", json={"trace_id": trace, "reference": "6"})
+        assert refused.status_code == 400
+        assert refused.json()["error"]["param"] == "reference"
+        kept = live.http.post("/v1/ttc/feedback", json={"trace_id": trace, "right": True})
+        assert kept.json()["new"] is True
