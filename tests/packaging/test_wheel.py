@@ -52,10 +52,10 @@ def wheel(built: Path) -> zipfile.ZipFile:
 
 
 def expected() -> set[str]:
-    """The kernel, the Python files of the parts, the user interface and the bundled models."""
+    """The kernel, the parts (Python files and recipes), the user interface and the bundled models."""
     kernel = {f"mull/{name}" for name in files(ROOT / "src" / "mull") if name.partition("/")[0] not in PARTS}
     parts = {f"mull/{part}/{name}" for part in PARTS for name in files(ROOT / part)}
-    kept = {name for name in parts if name.endswith(".py") or name.startswith("mull/server/ui/")}
+    kept = {name for name in parts if name.endswith((".py", ".yaml")) or name.startswith("mull/server/ui/")}
     return kernel | kept | {f"mull/models/{name}" for name in files(ROOT / "models")}
 
 
