@@ -128,10 +128,10 @@ class Sandbox:
                 )
             except OSError as error:
                 raise SandboxError(f"it cannot be started: {error.strerror}") from error
-            async with _killed(process):
-                return await self._verdict(process, json.dumps(job).encode(), word.encode())
+            async with _killed(process) as up:
+                return await self._verdict(process, up, json.dumps(job).encode(), word.encode())
 
-    async def _verdict(self, process: Process, job: bytes, word: bytes) -> bool:
+    async def _verdict(self, process: Process, up: asyncio.Event, job: bytes, word: bytes) -> bool:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
@@ -139,7 +139,9 @@ class Sandbox:
             async with asyncio.timeout(START):
                 process.stdin.write(job)
                 process.stdin.write_eof()
-                if await process.stdout.read(1) != b"+":
+                said = await process.stdout.read(1)
+                up.set()
+                if said != b"+":
                     why = (await process.stderr.read(1000)).decode(errors="replace").strip()
                     raise SandboxError(why.rpartition("\n")[2] or "it ended at once")
         except TimeoutError as error:
@@ -152,15 +154,21 @@ class Sandbox:
 
 
 @asynccontextmanager
-async def _killed(process: Process) -> AsyncIterator[None]:
-    """Kill the sandbox in the end, and with it all that runs in it."""
+async def _killed(process: Process) -> AsyncIterator[asyncio.Event]:
+    """Kill the sandbox in the end, and with it all that runs in it; the event tells that it is up."""
+    up = asyncio.Event()
     # By descriptor: `process.kill` races with asyncio for the process's exit status.
     handle = None
     with suppress(ProcessLookupError):  # it has ended already
         handle = os.pidfd_open(process.pid)
     try:
-        yield
+        yield up
     finally:
+        # Until then what runs inside would outlive bubblewrap: it does not ask yet to be killed with it.
+        if not up.is_set() and process.stdout is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(START):
+                    await process.stdout.read(1)
         if handle is not None:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(handle, signal.SIGKILL)

@@ -288,6 +288,16 @@ async def test_cancelling_ends_what_runs(sandbox: Sandbox) -> None:
     assert running() == []
 
 
+@pytest.mark.parametrize("milliseconds", [0, 1, 2, 4, 8, 16, 32, 64])
+async def test_cancelling_while_it_comes_up_leaves_nothing(sandbox: Sandbox, milliseconds: int) -> None:
+    run = asyncio.create_task(sandbox.passes("import time\ntime.sleep(600)", ""))
+    await asyncio.sleep(milliseconds / 1000)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(run, 60)
+    assert running() == []
+
+
 async def test_a_sandbox_that_does_not_come_up_says_why(sandbox: Sandbox) -> None:
     with pytest.raises(SandboxError, match=r"bwrap: execvp .*os-release"):
         await Sandbox(python="/usr/lib/os-release").passes("", "")
