@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from mull.training.data.cli import app as rows_app
 from mull.training.data.drawing import app as drawing_app
 from mull.training.data.from_traces_command import from_traces_command
+from mull.training.told import told
 
 if TYPE_CHECKING:
     from mull.training.bundled.loop import Report
@@ -99,21 +100,16 @@ def run_recipe(
 ) -> None:
     """Train by a recipe; run it again after a kill and it goes on."""
     from mull.training.config import load
-    from mull.training.errors import TrainingError
     from mull.training.progress import Progress
 
-    try:
-        with Progress() as progress:
-            from mull.training.runner import dry, run
+    with told(), Progress() as progress:
+        from mull.training.runner import dry, run
 
-            read = load(recipe, change or ())
-            if dry_run:
-                dry(read, say=progress.say)
-            else:
-                run(read, say=progress.say, callbacks=[progress.callback()])
-    except TrainingError as error:
-        typer.echo(f"mull: {error.message}", err=True)
-        raise typer.Exit(2) from None
+        read = load(recipe, change or ())
+        if dry_run:
+            dry(read, say=progress.say)
+        else:
+            run(read, say=progress.say, callbacks=[progress.callback()])
 
 
 @train_app.command()

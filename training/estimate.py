@@ -52,8 +52,7 @@ def of(job: Job) -> Estimate:
     """The estimate for a job whose rows are checked; loads the model, trains nothing."""
     lengths = [len(_ids(job, row)) for row in islice(job.rows, SAMPLE)]
     t, config = job.recipe.training, job.model.config
-    parameters = sum(p.numel() for p in job.model.parameters())
-    trained = parameters if job.adapter is None else _adapted(job)
+    parameters, trained = _parameters(job)
     longest = max(lengths)
     tokens = t.micro_batch * longest
     heads = getattr(config, "num_attention_heads", 1)
@@ -79,9 +78,14 @@ def of(job: Job) -> Estimate:
 
 def model_line(job: Job) -> str:
     """What is known before there are rows: how many parameters there are, and are trained."""
-    parameters = sum(p.numel() for p in job.model.parameters())
-    trained = parameters if job.adapter is None else _adapted(job)
+    parameters, trained = _parameters(job)
     return f"{trained:,} of {parameters:,} parameters are trained"
+
+
+def _parameters(job: Job) -> tuple[int, int]:
+    """How many the model has, and how many are trained."""
+    parameters = sum(p.numel() for p in job.model.parameters())
+    return parameters, parameters if job.adapter is None else _adapted(job)
 
 
 def _adapted(job: Job) -> int:

@@ -40,7 +40,7 @@ class Job:
 
     recipe: Recipe
     rows: Sequence[Mapping[str, Any]] = ()
-    """Checked rows to learn from; empty while they are being made."""
+    """The columns of checked rows to learn from; empty while they are being made."""
     callbacks: list[TrainerCallback] = field(default_factory=list)
     trainer: Any = None
     """The trainer once it has ended."""
@@ -81,9 +81,8 @@ class Job:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The rows; the fields that no trainer reads are left out."""
-        unread = {"problem", "source"}
-        return Dataset.from_list([{k: v for k, v in row.items() if k not in unread} for row in self.rows])
+        """The rows."""
+        return Dataset.from_list([dict(row) for row in self.rows])
 
     @property
     def parts(self) -> dict[str, Any]:

@@ -76,10 +76,10 @@ def roll_out(
     Raises:
         TrainingError: the model or the server gives no samples, or `path` belongs to another recipe.
     """
-    made = {"model": model, "seed": seed, "rollouts": rollouts.model_dump(mode="json")}
-    note = path.with_suffix(".made.json")
     if rollouts.file is not None:
         return _given(problems, rollouts.file)
+    made = {"model": model, "seed": seed, "rollouts": rollouts.model_dump(mode="json")}
+    note = path.with_suffix(".made.json")
     if path.exists():
         found = read(path, Rollout)
         given = json.loads(note.read_text()) if note.exists() else None
@@ -136,11 +136,10 @@ def draw(
         TrainingError: the model or the server gives no samples.
     """
     asked, out = path.with_suffix(".requests.jsonl"), path.with_suffix(".drawn.jsonl")
-    before = asked.read_text(encoding="utf-8") if out.exists() and asked.exists() else None
-    _write_requests(requests, asked)
-    if before is not None and before != asked.read_text(encoding="utf-8"):
-        asked.write_text(before, encoding="utf-8")
+    text = _lines(requests)
+    if out.exists() and asked.exists() and asked.read_text(encoding="utf-8") != text:
         raise TrainingError(f"{out} was drawn for other problems; give another `output` or delete it")
+    asked.write_text(text, encoding="utf-8")
     if rollouts.url is None:
         task = Task(
             requests=asked,
@@ -165,11 +164,11 @@ def messages(prompt: Sequence[Message]) -> list[dict[str, Any]]:
 
 def requests_of(problems: Sequence[Problem], path: Path) -> None:
     """Write the requests of some problems for `generate`."""
-    _write_requests([{"prompt": messages(p.prompt)} for p in problems], path)
+    path.write_text(_lines([{"prompt": messages(p.prompt)} for p in problems]), encoding="utf-8")
 
 
-def _write_requests(requests: Sequence[Mapping[str, Any]], path: Path) -> None:
-    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in requests), encoding="utf-8")
+def _lines(requests: Sequence[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in requests)
 
 
 def generate(

@@ -3,8 +3,9 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TypeVar
+
+from mull.verifiers import reliability
 
 T = TypeVar("T")
 
@@ -34,17 +35,6 @@ def bootstrap(items: Sequence[T], statistic: Callable[[Sequence[T]], float], dra
 
 
 def auc(scores: Sequence[float], labels: Sequence[bool]) -> float:
-    """Probability that a positive scores above a negative, ties counted half."""
-    ranked = sorted(zip(scores, labels, strict=True))
-    values = [s for s, _ in ranked]
-    starts = [0, *(n + 1 for n, (a, b) in enumerate(pairwise(values)) if a != b), len(values)]
-    positives = sum(labels)
-    negatives = len(labels) - positives
-    if not positives or not negatives:
-        return 0.5
-    area, below = 0.0, 0
-    for start, end in pairwise(starts):
-        up = sum(label for _, label in ranked[start:end])
-        area += up * (below + (end - start - up) / 2)
-        below += end - start - up
-    return area / (positives * negatives)
+    """Probability that a positive scores above a negative, ties counted half; .5 without one of both."""
+    found = reliability.auc(scores, labels)
+    return 0.5 if found is None else found

@@ -9,6 +9,8 @@ import numpy as np
 
 from mull.training.data.labels import first_error
 from mull.training.statistics import Figure, auc, bootstrap, mean
+from mull.verifiers.reliability import brier, curve
+from mull.verifiers.reliability import calibration_error as reliability_error
 
 THRESHOLDS = tuple(n / 100 for n in range(1, 100))
 DRAWS = 200
@@ -108,25 +110,18 @@ def best_threshold(cases: Sequence[Case]) -> float:
     return max(THRESHOLDS, key=lambda t: first_error_f1([verdict(a, t) for a in answers])[0])
 
 
-def brier(scores: Sequence[float], labels: Sequence[float]) -> float:
-    """Mean squared difference of probabilities and outcomes (Brier 1950)."""
-    return mean([(s - y) ** 2 for s, y in zip(scores, labels, strict=True)])
-
-
-def reliability(
-    scores: Sequence[float], labels: Sequence[float], bins: int = 10
-) -> list[tuple[float, float, int]]:
-    """Mean score, mean outcome and number of members of `bins` equal parts of [0, 1], without empty ones."""
-    members: list[list[tuple[float, float]]] = [[] for _ in range(bins)]
-    for score, label in zip(scores, labels, strict=True):
-        members[min(int(score * bins), bins - 1)].append((score, label))
-    return [(mean([s for s, _ in rows]), mean([y for _, y in rows]), len(rows)) for rows in members if rows]
+def reliability(scores: Sequence[float], labels: Sequence[float]) -> list[tuple[float, float, int]]:
+    """Mean score, mean outcome and number of members of each tenth of [0, 1] that has some."""
+    return [
+        (part.predicted, part.observed, part.count)
+        for part in curve(scores, labels)
+        if part.predicted is not None and part.observed is not None
+    ]
 
 
 def calibration_error(scores: Sequence[float], labels: Sequence[float]) -> float:
-    """Expected calibration error (Guo et al. 2017, arXiv:1706.04599) with ten bins."""
-    parts = reliability(scores, labels)
-    return sum(abs(score - outcome) * n for score, outcome, n in parts) / max(1, len(scores))
+    """Expected calibration error with ten bins."""
+    return reliability_error(curve(scores, labels))
 
 
 def spearman(a: Sequence[float], b: Sequence[float]) -> float:

@@ -49,19 +49,39 @@ def reliability(predicted: Sequence[float], labels: Sequence[float]) -> Reliabil
     """
     if not predicted or len(predicted) != len(labels):
         raise ValueError("reliability needs as many predictions as labels, and at least one")
-    inside: list[list[tuple[float, float]]] = [[] for _ in range(BINS)]
-    for p, label in zip(predicted, labels, strict=True):
-        inside[min(BINS - 1, int(p * BINS))].append((p, label))
-    bins = [_bin(number, pairs) for number, pairs in enumerate(inside)]
+    bins = curve(predicted, labels)
     positive = [label >= 0.5 for label in labels]
     return Reliability(
         count=len(labels),
         positives=sum(positive),
         auc=auc(predicted, positive),
-        brier=fsum((p - label) ** 2 for p, label in zip(predicted, labels, strict=True)) / len(labels),
-        ece=fsum(abs(fsum(p - label for p, label in pairs)) for pairs in inside) / len(labels),
-        bins=tuple(bins),
+        brier=brier(predicted, labels),
+        ece=calibration_error(bins),
+        bins=bins,
     )
+
+
+def curve(predicted: Sequence[float], labels: Sequence[float]) -> tuple[Bin, ...]:
+    """Predictions and labels by tenths of [0, 1], empty ones included."""
+    inside: list[list[tuple[float, float]]] = [[] for _ in range(BINS)]
+    for p, label in zip(predicted, labels, strict=True):
+        inside[min(BINS - 1, int(p * BINS))].append((p, label))
+    return tuple(_bin(number, pairs) for number, pairs in enumerate(inside))
+
+
+def brier(predicted: Sequence[float], labels: Sequence[float]) -> float:
+    """Mean squared difference of predictions and labels (Brier 1950)."""
+    return fsum((p - label) ** 2 for p, label in zip(predicted, labels, strict=True)) / len(labels)
+
+
+def calibration_error(bins: Sequence[Bin]) -> float:
+    """Expected calibration error, of a curve that holds at least one prediction."""
+    gaps = [
+        part.count * abs(part.predicted - part.observed)
+        for part in bins
+        if part.predicted is not None and part.observed is not None
+    ]
+    return fsum(gaps) / sum(part.count for part in bins)
 
 
 def auc(scores: Sequence[float], labels: Sequence[bool]) -> float | None:

@@ -12,7 +12,6 @@ from mull.training.verifier_figures import (
     Judged,
     answer_figures,
     best_threshold,
-    brier,
     calibration_error,
     first_error_f1,
     reliability,
@@ -20,6 +19,7 @@ from mull.training.verifier_figures import (
     step_figures,
     verdict,
 )
+from mull.verifiers.reliability import brier
 
 PROBABILITIES = st.lists(st.floats(0, 1), min_size=2, max_size=30)
 

@@ -3,14 +3,14 @@
 Exit code 2 says that a file or what is asked of it is wrong.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from mull.training.data.kinds import Choice, Kind, Order
+from mull.training.told import told
 
 if TYPE_CHECKING:
     from mull.training.data.rows import Row
@@ -24,18 +24,6 @@ Rollouts = Annotated[
 ]
 Out = Annotated[Path, typer.Option(help="File of the rows.")]
 Seed = Annotated[int, typer.Option(help="Of all random choices.")]
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Tells errors in data without a traceback."""
-    from mull.training.errors import TrainingError
-
-    try:
-        yield
-    except TrainingError as error:
-        typer.echo(f"mull: {error.message}", err=True)
-        raise typer.Exit(2) from None
 
 
 def _write(out: Path, rows: "Sequence[Row]") -> None:
@@ -70,7 +58,7 @@ def check(
     from mull.training.data.check import check
     from mull.training.data.rows import Problem, read
 
-    with _told():
+    with told():
         problems = [problem for path in against or () for problem in read(path, Problem)]
         report = check(file, kind, against=problems, overlap=overlap)
     Console().print(report)
@@ -89,7 +77,7 @@ def split(
     from mull.training.data.problems import split
     from mull.training.data.rows import FORMATS, read, write
 
-    with _told():
+    with told():
         sides = split(read(file, FORMATS[kind]), seed, share)
     for name, rows in zip(("train", "test"), sides, strict=True):
         out = file.with_suffix(f".{name}.jsonl")
@@ -112,7 +100,7 @@ def select(
     from mull.training.data.rows import Rollout, read
     from mull.training.data.select import select
 
-    with _told():
+    with told():
         found = [rollout for path in rollouts for rollout in read(path, Rollout)]
         rows = select(found, each=each, order=order, hard_first=hard_first, limit=limit, seed=seed)
         _write(out, rows)
@@ -147,7 +135,7 @@ def pairs(
     from mull.training.data.samples import liked
 
     rows: Sequence[Row]
-    with _told():
+    with told():
         found = [rollout for path in rollouts for rollout in read(path, Rollout)]
         if by == "score" and target != "dpo":
             found = liked(found, margin=margin)

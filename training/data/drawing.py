@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from mull.training.told import told
+
 app = typer.Typer()
 
 
@@ -41,7 +43,6 @@ def rollouts(
 ) -> None:
     """Sample problems and judge the answers; called again after a kill, it goes on."""
     from mull.training.data.problems import Generated, ProblemSource, load
-    from mull.training.errors import TrainingError
     from mull.training.rollouts import roll_out
 
     if problems is not None and seed is not None:
@@ -60,11 +61,8 @@ def rollouts(
         source = ProblemSource(file=problems, limit=count)
     else:
         source = ProblemSource(generate=Generated(seed=1 if seed is None else seed, count=count or 100))
-    try:
+    with told():
         rows = roll_out(load(source), out, model=model, rollouts=how, seed=sampling_seed)
-    except TrainingError as error:
-        typer.echo(f"mull: {error.message}", err=True)
-        raise typer.Exit(2) from None
     verdicts = [sample.right for row in rows for sample in row.samples]
     judged = [right for right in verdicts if right is not None]
     share = f", {sum(judged) / len(judged):.1%} right" if judged else ""

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from mull.training.told import told
+
 
 def from_traces_command(
     folder: Annotated[
@@ -31,17 +33,13 @@ def from_traces_command(
 
     from mull.training.data.from_traces import harvest
     from mull.training.data.rows import write
-    from mull.training.errors import TrainingError
 
-    try:
+    with told():
         found = asyncio.run(
             harvest(folder, purpose, labels=labels, min_agreement=min_agreement, hard=hard, pairs=pairs)
         )
         if found.rows:
             write(out, found.rows)
-    except TrainingError as error:
-        typer.echo(f"mull: {error.message}", err=True)
-        raise typer.Exit(2) from None
     used = ", ".join(f"{count} by {how}" for how, count in found.used.most_common()) or "none"
     typer.echo(f"{len(found.rows)} rows from {found.traces} traces; used: {used}", err=True)
     for reason, count in found.dropped.most_common():

@@ -42,6 +42,11 @@ class Evaluation(Section):
     temperature: float = Field(0.8, gt=0)
     max_tokens: int = Field(200, ge=1)
 
+    @property
+    def rollouts(self) -> Rollouts:
+        """How its samples are drawn."""
+        return Rollouts(n=self.samples, temperature=self.temperature, max_tokens=self.max_tokens)
+
 
 class Training(Section):
     """How the trainer goes about it."""

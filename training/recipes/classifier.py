@@ -10,7 +10,6 @@ from pydantic import Field
 from mull.training.data.problems import load
 from mull.training.data.rows import Problem, Rollout
 from mull.training.recipes.base import Recipe
-from mull.training.rollouts import Rollouts
 
 if TYPE_CHECKING:
     from mull.training.job import Job
@@ -34,8 +33,7 @@ class Classifier(Recipe):
         if self.evaluation is None or not self.evaluation.samples:
             return [], []
         problems = load(self.evaluation.problems)
-        asked = self.evaluation
-        how = Rollouts(n=asked.samples, temperature=asked.temperature, max_tokens=asked.max_tokens)
+        how = self.evaluation.rollouts
         return problems, job.sample(problems, "held-out", rollouts=how, model=self.policy)
 
     def read(

@@ -60,8 +60,9 @@ class Difficulty(Classifier):
         `reliability` has for tenths of the scale the mean prediction, the mean rate and how many they are.
         """
         from mull.training.statistics import bootstrap
-        from mull.training.verifier_figures import brier, reliability, spearman
+        from mull.training.verifier_figures import reliability, spearman
         from mull.training.verifier_inputs import scores
+        from mull.verifiers.reliability import brier
 
         _, rollouts = self.held_out(job)
         if not rollouts:

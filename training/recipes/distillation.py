@@ -104,12 +104,5 @@ class DistillLogits(Recipe):
         teacher = AutoModelForCausalLM.from_pretrained(
             self.teacher, dtype=torch.bfloat16, attn_implementation=job.model.config._attn_implementation
         )
-        return DistillationTrainer(
-            model=job.model,
-            teacher_model=teacher,
-            args=job.arguments(DistillationConfig, max_completion_length=self.max_tokens),
-            train_dataset=job.dataset,
-            processing_class=job.tokenizer,
-            peft_config=job.adapter,
-            callbacks=job.callbacks,
-        )
+        args = job.arguments(DistillationConfig, max_completion_length=self.max_tokens)
+        return DistillationTrainer(teacher_model=teacher, args=args, **job.parts)

@@ -11,7 +11,6 @@ from mull.training.bundled.wording import CHECK
 from mull.training.data.problems import load
 from mull.training.recipes.base import Section
 from mull.training.recipes.sft import Supervised
-from mull.training.rollouts import Rollouts
 
 if TYPE_CHECKING:
     from mull.training.job import Job
@@ -63,9 +62,8 @@ class GenerativeVerifier(Supervised):
         if self.evaluation is None or self.evaluation.samples == 0:
             return {}
         e, v = self.evaluation, self.verdicts
-        how = Rollouts(n=e.samples, temperature=e.temperature, max_tokens=e.max_tokens)
         rollouts = verdicts.score(
-            job.sample(load(e.problems), "held-out", rollouts=how),
+            job.sample(load(e.problems), "held-out", rollouts=e.rollouts),
             model=str(model),
             question=v.question,
             good=v.good,

@@ -178,15 +178,10 @@ class Kto(_Preference):
         """TRL's `KTOTrainer`."""
         from trl import KTOConfig, KTOTrainer
 
+        args = job.arguments(KTOConfig, max_length=self.training.max_length)
         # The KL term is taken from neighbours, answers to other prompts; the trainer keeps the order of rows.
-        return KTOTrainer(
-            model=job.model,
-            args=job.arguments(KTOConfig, max_length=self.training.max_length),
-            train_dataset=job.dataset.shuffle(seed=self.seed),
-            processing_class=job.tokenizer,
-            peft_config=job.adapter,
-            callbacks=job.callbacks,
-        )
+        shuffled = job.dataset.shuffle(seed=self.seed)
+        return KTOTrainer(args=args, **job.parts | {"train_dataset": shuffled})
 
 
 def _length(job: Job) -> int:
