@@ -199,7 +199,7 @@ def dry(recipe: Recipe, *, say: Say = print) -> None:
         recipe = recipe.improving(recipe.model, nowhere, nowhere, nowhere, recipe.seed)
         say(estimate.model_line(Job(recipe=recipe)))
         return
-    if recipe.data is None and recipe.needs_rollouts:
+    if recipe.data is None and recipe.samples:
         assert recipe.problems is not None
         count, how = len(load(recipe.problems)), recipe.rollouts or Rollouts()
         samples = f"{how.n} samples each" if how.file is None else f"the samples in {how.file}"

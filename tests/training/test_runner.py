@@ -44,11 +44,18 @@ def test_a_dry_run_tells_what_a_training_takes_and_trains_nothing(tmp_path: Path
     assert not (tmp_path / "out" / "checkpoints").exists()
 
 
-def test_a_dry_run_samples_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("sft", {"recipe": "rejection_sampling"}),
+        ("stepwise", {"recipe": "prm"}),
+        ("grpo", {"recipe": "grpo", "group": 8, "difficulty": [0.1, 0.9]}),
+    ],
+)
+def test_a_dry_run_samples_nothing(tmp_path: Path, kind: str, fields: dict[str, Any]) -> None:
     said: list[str] = []
-    raw = recipe(tmp_path / "out", recipe="rejection_sampling", rollouts={"n": 4})
-    dry(parse(raw), say=said.append)
-    assert "sft rows would be made from 48 problems with 4 samples each" in said[0]
+    dry(parse(recipe(tmp_path / "out", rollouts={"n": 4}, **fields)), say=said.append)
+    assert f"{kind} rows would be made from 48 problems with 4 samples each" in said[0]
     assert not (tmp_path / "out").exists()
 
 

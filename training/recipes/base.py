@@ -98,7 +98,7 @@ class Recipe(Section):
     kind: ClassVar[Kind]
     network: ClassVar[Network] = "causal"
     needs_rollouts: ClassVar[bool] = False
-    """Whether `make` samples the problems."""
+    """Whether it learns from samples of the problems, such as a round of `iterate` draws."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Recipe:
@@ -118,6 +118,11 @@ class Recipe(Section):
         if self.peft.kind == "prefix" and self.training.gradient_checkpointing:
             raise ValueError("training.gradient_checkpointing does not work with peft.kind prefix")
         return self
+
+    @property
+    def samples(self) -> bool:
+        """Whether `make` samples the problems."""
+        return self.needs_rollouts
 
     def make(self, job: Job) -> list[dict[str, Any]]:
         """Rows of `kind`, made from `problems`; called only where there is no `data`.

@@ -22,6 +22,10 @@ class Classifier(Recipe):
 
     policy: str | None = Field(None, description="Model whose samples are judged; `model` by default.")
 
+    @property
+    def samples(self) -> bool:
+        return True
+
     def sampled(self, job: Job) -> tuple[list[Problem], list[Rollout]]:
         """The policy's samples of the problems to learn from."""
         assert self.problems is not None

@@ -56,6 +56,10 @@ class Reinforcement(Recipe):
             raise ValueError(f"group {self.group} does not divide training.batch {self.training.batch}")
         return self
 
+    @property
+    def samples(self) -> bool:
+        return self.difficulty is not None
+
     def make(self, job: Job) -> list[dict[str, Any]]:
         """The problems with their references.
 
