@@ -21,6 +21,7 @@ from mull.protocols import Generator, Verifier
 from mull.server.admin import Admin, Unauthorized, bearer
 from mull.server.backend import Backend, Load
 from mull.server.body import read
+from mull.server.chat import ChatFormat
 from mull.server.choose import Ability, Catalog, default_needs
 from mull.server.errors import body_of, headers_of
 from mull.server.feedback import Feedback
@@ -104,7 +105,14 @@ class Api:
         self._backend.check_started()
         asked = parse(body, nesting=self._settings.limits.nesting)
         job = Job(plan=self._catalog.choose(asked), task=asked.task())
-        return Reply(self._service, job, asked, heartbeat=self._settings.heartbeat)
+        return Reply(
+            self._service,
+            job,
+            ChatFormat(job, asked),
+            stream=asked.stream,
+            nodes=asked.ttc is not None and asked.ttc.progress is not False,
+            heartbeat=self._settings.heartbeat,
+        )
 
     async def models(self) -> Response:
         """All models, each also with every strategy and preset that works with it."""

@@ -51,24 +51,31 @@ def usage(solved: Solved) -> dict[str, Any]:
     }
 
 
+def plan(job: Job) -> dict[str, Any]:
+    """What is known of a request before it is solved."""
+    return {
+        "trace_id": job.id,
+        "strategy": job.plan.name,
+        "parameters": job.plan.strategy.model_dump(),
+        "verifier": job.plan.verifier,
+        "budget": asdict(job.plan.limits),
+    }
+
+
 def details(job: Job, solved: Solved, include: Collection[Include]) -> dict[str, Any]:
     """How the answer was found."""
     run, best = solved.run, solved.answer.best
     found: dict[str, Any] = {
-        "strategy": job.plan.name,
-        "parameters": job.plan.strategy.model_dump(),
-        "verifier": job.plan.verifier,
+        **plan(job),
         "answer": best.answer,
         "score": best.score,
         "confidence": solved.answer.confidence,
         "stopped": run.stopped,
-        "budget": asdict(job.plan.limits),
         "samples": run.budget.samples,
         "engine_calls": run.calls,
         "verifier_calls": run.verifier_calls,
         "verifier_tokens": run.verifier_tokens,
         "seconds": round(solved.seconds, 4),
-        "trace_id": job.id,
     }
     if solved.fallback is not None:
         found["fallback"] = {"strategy": "majority_vote", "unavailable": solved.fallback}

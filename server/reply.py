@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import Response
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
 from mull.errors import Unavailable
-from mull.server import render, sse
-from mull.server.errors import body_of
-from mull.server.schemas import TTC, ChatRequest
-from mull.server.service import Job, Service
-from mull.server.stream import Stream
+from mull.server import sse
+from mull.server.events import Event, Failed, Solving
+from mull.server.service import Job, Service, Solved
 
 
 def as_json(body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -25,65 +23,89 @@ def as_json(body: Any, *, status: int = 200, headers: Mapping[str, str] | None =
     return Response(content, status, dict(headers or {}), media_type="application/json")
 
 
+class Format(Protocol):
+    """How one request is answered."""
+
+    last: bytes
+    """The end of every stream."""
+
+    def whole(self, solved: Solved) -> Mapping[str, Any]:
+        """The answer as one JSON object."""
+        ...
+
+    def first(self) -> bytes:
+        """What opens the stream, before anything is known."""
+        ...
+
+    def tell(self, event: Event) -> Iterator[bytes]:
+        """One event of the stream."""
+        ...
+
+
 class Reply(Response):
     """Solves a job while it is being sent, and stops when the client goes away.
 
     Errors found before the first byte is sent are raised, to be answered with their own status.
+
+    Args:
+        service: What solves the job.
+        job: What to solve.
+        form: How to answer.
+        stream: Whether to answer as server-sent events.
+        nodes: Whether a stream tells the nodes of the search.
+        heartbeat: Seconds of silence in a stream before a sign of life.
     """
 
-    def __init__(self, service: Service, job: Job, asked: ChatRequest, *, heartbeat: float) -> None:
+    def __init__(
+        self, service: Service, job: Job, form: Format, *, stream: bool, nodes: bool = False, heartbeat: float
+    ) -> None:
         super().__init__()
         self._service = service
         self._job = job
-        self._asked = asked
-        self._ttc = asked.ttc or TTC()
+        self._form = form
+        self._stream = stream
+        self._nodes = nodes
         self._heartbeat = heartbeat
         self._streaming = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer as an ASGI application."""
-        work = self._stream(send) if self._asked.stream else self._whole(scope, receive, send)
+        work = self._send_stream(send) if self._stream else self._send_whole(scope, receive, send)
         try:
             await while_connected(receive, work)
         except asyncio.CancelledError:
             # The server stops: whoever reads a stream is told; the middleware tells the others.
             if self._streaming:
                 error = Unavailable("the server is shutting down", code="shutting_down")
-                body = sse.event(body_of(error)) + sse.DONE
+                body = b"".join(self._form.tell(Failed(error=error))) + self._form.last
                 await send({"type": "http.response.body", "body": body})
             raise
 
-    async def _whole(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _send_whole(self, scope: Scope, receive: Receive, send: Send) -> None:
         solved = await self._service.solve(self._job)
-        response = as_json(render.completion(self._job, solved, self._ttc.include))
-        await response(scope, receive, send)
+        await as_json(self._form.whole(solved))(scope, receive, send)
 
-    async def _stream(self, send: Send) -> None:
-        options = self._asked.stream_options
-        stream = Stream(
-            self._service,
-            self._job,
-            heartbeat=self._heartbeat,
-            include=self._ttc.include,
-            progress=self._ttc.progress,
-            include_usage=options is not None and options.include_usage,
-        )
+    async def _send_stream(self, send: Send) -> None:
+        solving = Solving(self._service, self._job, heartbeat=self._heartbeat, nodes=self._nodes)
         try:
-            await stream.begin()
-            headers = [
-                (b"content-type", b"text/event-stream; charset=utf-8"),
-                (b"cache-control", b"no-cache"),
-                (b"x-accel-buffering", b"no"),
-            ]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await solving.begin()
+            await send({"type": "http.response.start", "status": 200, "headers": sse.HEADERS})
             self._streaming = True
-            async with aclosing(stream.events()) as events:
-                async for data in events:
-                    await send({"type": "http.response.body", "body": data, "more_body": True})
+            await self._send_part(send, self._form.first())
+            async with aclosing(solving.events()) as events:
+                async for event in events:
+                    for data in self._form.tell(event):
+                        await self._send_part(send, data)
+            await self._send_part(send, self._form.last)
             self._streaming = False
             await send({"type": "http.response.body", "body": b""})
         finally:
-            await stream.close()
+            await solving.close()
+
+    @staticmethod
+    async def _send_part(send: Send, data: bytes) -> None:
+        if data:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, None]) -> None:

@@ -125,7 +125,10 @@ class TTC(BaseModel):
     include: list[Include] = Field(default_factory=list)
     answer: str = Field("auto", json_schema_extra={"enum": list(KINDS)}, description="How answers are read.")
     reference: str | None = None
-    progress: bool = False
+    progress: bool | Literal["text", "nodes"] = Field(
+        False,
+        description="In a stream, tell the search: as `delta.reasoning` (true or text), or node by node.",
+    )
 
     @field_validator("answer")
     @classmethod

@@ -9,6 +9,13 @@ from pydantic_core import to_json
 HEARTBEAT = b": searching\n\n"
 """A comment: clients ignore it, proxies see that the connection lives."""
 
+HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+"""Of a response that is a stream: nobody on its way keeps or collects it."""
+
 DONE = b"data: [DONE]\n\n"
 
 

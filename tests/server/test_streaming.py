@@ -111,6 +111,21 @@ def test_progress_is_told_only_when_asked(live: Live) -> None:
     assert "".join(c["choices"][0]["delta"].get("content", "") for c in found) == BEST
 
 
+def test_the_nodes_of_a_search_are_told_whole_after_what_was_planned(live: Live) -> None:
+    asked = {"strategy": "best_of_n", "n": 3, "progress": "nodes", "include": ["trace"]}
+    found = events(live, ttc=asked)[:-1]
+    plan, end = found[0]["ttc"], found[-1]["ttc"]
+    assert plan["strategy"] == "best_of_n"
+    assert plan["parameters"]["n"] == 3
+    assert plan == {name: end[name] for name in plan}
+    told: dict[int, dict[str, Any]] = {}
+    for chunk in found[1:-1]:
+        if "ttc" in chunk:
+            told[chunk["ttc"]["node"]["id"]] = chunk["ttc"]["node"]
+    assert list(told.values()) == end["trace"][1:]
+    assert "".join(c["choices"][0]["delta"].get("content", "") for c in found) == BEST
+
+
 def test_the_role_comes_at_once_and_heartbeats_fill_the_silence(start: Start) -> None:
     with start(heartbeat=0.02) as live:
         live.script.hold.clear()

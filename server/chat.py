@@ -1,0 +1,102 @@
+"""An answer as OpenAI's chat.completion, whole or as a stream of chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mull.server import render, sse
+from mull.server.errors import body_of
+from mull.server.events import Event, Failed, Opened, Silence, Text
+from mull.server.schemas import TTC, ChatRequest
+from mull.server.service import Job, Solved
+from mull.trace import Node
+
+
+class ChatFormat:
+    """The format of one chat completion.
+
+    Args:
+        job: What is being solved.
+        asked: The request.
+    """
+
+    last = sse.DONE
+
+    def __init__(self, job: Job, asked: ChatRequest) -> None:
+        options = asked.stream_options
+        self._job = job
+        self._include = (asked.ttc or TTC()).include
+        self._whole_nodes = (asked.ttc or TTC()).progress == "nodes"
+        self._include_usage = options is not None and options.include_usage
+        self._scores: dict[int, float | None] = {}
+
+    def whole(self, solved: Solved) -> dict[str, Any]:
+        """The answer as one JSON object."""
+        return render.completion(self._job, solved, self._include)
+
+    def first(self) -> bytes:
+        """The chunk that opens the stream."""
+        extra = {"ttc": render.plan(self._job)} if self._whole_nodes else {}
+        return self._chunk(0, {"role": "assistant", "content": ""}, **extra)
+
+    def tell(self, event: Event) -> Iterator[bytes]:
+        """An event as chunks."""
+        match event:
+            case Silence():
+                yield sse.HEARTBEAT
+            case Node() if self._whole_nodes:
+                yield self._chunk(0, {}, ttc={"node": event.to_dict()})
+            case Node():
+                if line := self._progress(event):
+                    yield self._chunk(0, {"reasoning": line})
+            case Opened():
+                yield self._chunk(event.index, {"role": "assistant", "content": ""})
+            case Text():
+                top = self._job.task.sampling.logprobs
+                tokens = None if top is None else render.logprobs(event.logprobs, top)
+                yield self._chunk(event.index, {"content": event.text}, logprobs=tokens)
+            case Solved():
+                yield from self._end(event)
+            case Failed():
+                yield sse.event(body_of(event.error))
+
+    def _end(self, solved: Solved) -> Iterator[bytes]:
+        for index, choice in enumerate(solved.choices):
+            last = index == len(solved.choices) - 1
+            extra = {"ttc": render.details(self._job, solved, self._include)} if last else {}
+            yield self._chunk(index, {}, finish=render.finish_reason(choice), **extra)
+        if self._include_usage:
+            yield sse.event({**self._frame(), "choices": [], "usage": render.usage(solved)})
+
+    def _progress(self, node: Node) -> str | None:
+        """A line about a node of the search: when it is new, and when its score is."""
+        known = node.id in self._scores
+        if known and self._scores[node.id] == node.score:
+            return None
+        self._scores[node.id] = node.score
+        if known:
+            return f"#{node.id} scored {node.score:.3f}\n"
+        text = " ".join(node.text.split())
+        return f"#{node.id} {node.kind} from #{node.parent}: {text[:80]}\n"
+
+    def _chunk(
+        self,
+        index: int,
+        delta: dict[str, Any],
+        *,
+        finish: str | None = None,
+        logprobs: dict[str, Any] | None = None,
+        **extra: Any,
+    ) -> bytes:
+        choice = {"index": index, "delta": delta, "finish_reason": finish, "logprobs": logprobs}
+        usage = {"usage": None} if self._include_usage else {}
+        return sse.event({**self._frame(), "choices": [choice], **usage, **extra})
+
+    def _frame(self) -> dict[str, Any]:
+        return {
+            "id": f"chatcmpl-{self._job.id}",
+            "object": "chat.completion.chunk",
+            "created": self._job.created,
+            "model": self._job.plan.alias,
+        }

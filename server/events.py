@@ -1,0 +1,151 @@
+"""One request while it is being solved: what there is to tell, in order, in whatever format it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import dataclass
+
+from mull.errors import MullError
+from mull.server.service import Job, Service, Solved
+from mull.trace import Node
+from mull.types import Choice, Chunk, TokenLogprob
+
+log = logging.getLogger(__name__)
+
+PIECE = re.compile(r"\s*\S{1,12}|\s+")
+"""About a token: a word, or a part of a long one, with the space before it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Silence:
+    """Nothing happened for a heartbeat."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """Another choice begins; the first one begins with the stream."""
+
+    index: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """More text of a choice, of which nothing will be taken back."""
+
+    index: int
+    text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """It will not be answered; the last event."""
+
+    error: MullError
+
+
+Event = Silence | Node | Opened | Text | Solved | Failed
+"""A `Node` is new, or has a new score; `Solved` is the last event, after all the text."""
+
+
+class Solving:
+    """Solves one job and tells how it goes.
+
+    Args:
+        service: What solves the job.
+        job: What to solve.
+        heartbeat: Seconds without anything to tell before a `Silence`.
+        nodes: Whether to tell the nodes of the search.
+    """
+
+    def __init__(self, service: Service, job: Job, *, heartbeat: float, nodes: bool = False) -> None:
+        self._job = job
+        self._heartbeat = heartbeat
+        self._news: asyncio.Queue[Chunk | Node | None] = asyncio.Queue()
+        self._sent = ""
+        # A search commits text without log-probabilities; where those are wanted, its answer comes whole.
+        early = job.task.sampling.logprobs is None or not job.plan.strategy.needs.continues
+        self._solving = asyncio.create_task(
+            service.solve(
+                job,
+                commit=self._news.put_nowait if early else None,
+                listener=self._news.put_nowait if nodes else None,
+            )
+        )
+        self._solving.add_done_callback(lambda _: self._news.put_nowait(None))
+
+    async def begin(self) -> None:
+        """Wait until the request is known to be sound, or for one heartbeat.
+
+        Raises:
+            MullError: what is wrong with it; it can still be answered with a status of its own.
+        """
+        begun = asyncio.create_task(self._job.begun.wait())
+        try:
+            await asyncio.wait(
+                {begun, self._solving}, timeout=self._heartbeat, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            begun.cancel()
+        if self._solving.done():
+            self._solving.result()
+
+    async def close(self) -> None:
+        """Cancel what still runs and wait until it has ended."""
+        self._solving.cancel()
+        await asyncio.gather(self._solving, return_exceptions=True)
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """All there is to tell; ends after `Solved` or `Failed`."""
+        while True:
+            try:
+                news = await asyncio.wait_for(self._news.get(), self._heartbeat)
+            except TimeoutError:
+                yield Silence()
+                continue
+            if news is None:
+                break
+            if isinstance(news, Node):
+                yield news
+            else:
+                self._sent += news.text
+                yield Text(index=0, text=news.text, logprobs=news.logprobs)
+        try:
+            solved = self._solving.result()
+            for event in self._rest(solved):
+                yield event
+                # One piece a turn of the loop: a long answer does not hold up other requests.
+                await asyncio.sleep(0)
+            yield solved
+        except MullError as error:
+            yield Failed(error=error)
+        except Exception:
+            log.exception("request %s failed in mid-stream", self._job.id)
+            yield Failed(error=MullError("internal error"))
+
+    def _rest(self, solved: Solved) -> Iterator[Event]:
+        """All the text that was not told yet."""
+        best = solved.choices[0].candidate.text
+        if not best.startswith(self._sent):
+            raise RuntimeError(f"{self._job.plan.name} committed to text that its answer does not begin with")
+        for index, choice in enumerate(solved.choices):
+            if index:
+                yield Opened(index=index)
+            for text, tokens in self._pieces(choice, "" if index else self._sent):
+                yield Text(index=index, text=text, logprobs=tokens)
+
+    def _pieces(self, choice: Choice, sent: str) -> Iterator[tuple[str, tuple[TokenLogprob, ...]]]:
+        """The text not sent yet, about a token at a time; exactly that where log-probabilities are."""
+        text = choice.candidate.text[len(sent) :]
+        if self._job.task.sampling.logprobs is None:
+            yield from ((piece, ()) for piece in PIECE.findall(text))
+        elif not sent:
+            for token in choice.candidate.logprobs:
+                piece = token.token if text.startswith(token.token) else ""
+                text = text[len(piece) :]
+                yield piece, (token,)
+            if text:
+                yield text, ()
