@@ -37,8 +37,8 @@ class ChatFormat:
 
     def first(self) -> bytes:
         """The chunk that opens the stream."""
-        extra = {"ttc": render.plan(self._job)} if self._whole_nodes else {}
-        return self._chunk(0, {"role": "assistant", "content": ""}, **extra)
+        ttc = render.plan(self._job) if self._whole_nodes else None
+        return self._chunk(0, {"role": "assistant", "content": ""}, ttc=ttc)
 
     def tell(self, event: Event) -> Iterator[bytes]:
         """An event as chunks."""
@@ -64,8 +64,8 @@ class ChatFormat:
     def _end(self, solved: Solved) -> Iterator[bytes]:
         for index, choice in enumerate(solved.choices):
             last = index == len(solved.choices) - 1
-            extra = {"ttc": render.details(self._job, solved, self._include)} if last else {}
-            yield self._chunk(index, {}, finish=render.finish_reason(choice), **extra)
+            ttc = render.details(self._job, solved, self._include) if last else None
+            yield self._chunk(index, {}, finish=render.finish_reason(choice), ttc=ttc)
         if self._include_usage:
             yield sse.event({**self._frame(), "choices": [], "usage": render.usage(solved)})
 
@@ -87,10 +87,11 @@ class ChatFormat:
         *,
         finish: str | None = None,
         logprobs: dict[str, Any] | None = None,
-        **extra: Any,
+        ttc: dict[str, Any] | None = None,
     ) -> bytes:
         choice = {"index": index, "delta": delta, "finish_reason": finish, "logprobs": logprobs}
         usage = {"usage": None} if self._include_usage else {}
+        extra = {} if ttc is None else {"ttc": ttc}
         return sse.event({**self._frame(), "choices": [choice], **usage, **extra})
 
     def _frame(self) -> dict[str, Any]:
