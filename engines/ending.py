@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mull.form import Thoughts
 from mull.types import Finish, Sampling
 
 
@@ -47,6 +48,21 @@ def conclude(
         whole = text.removesuffix(stop if isinstance(stop, str) else token)
     position = stop_position(before, whole, sampling.stop, seen=len(text))
     return (whole, finish) if position is None else (whole[:position], "stop")
+
+
+def content_start(text: str, thoughts: Thoughts, *, seen: int = 0) -> int | None:
+    """Where in an answer its content begins; None while the model thinks, or may begin to.
+
+    Args:
+        text: The answer so far.
+        thoughts: How thoughts are marked.
+        seen: How much of it was found to be thoughts before.
+    """
+    begun = text.lstrip()
+    if not thoughts.opened and not begun.startswith(thoughts.open):
+        return None if thoughts.open.startswith(begun) else 0
+    closed = text.find(thoughts.close, max(0, seen - len(thoughts.close)))
+    return None if closed < 0 else closed + len(thoughts.close)
 
 
 def beyond(text: str, token: str, previous: str = "") -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mull.errors import InvalidRequest, one_of
+from mull.types import Sampling
 
 VLLM = frozenset(
     {
@@ -29,6 +30,12 @@ VLLM = frozenset(
 
 OWN = frozenset({"messages", "model", "n", "prompt", "stop", "stream", "stream_options", "tools"})
 """What only mull may set in a request to another server."""
+
+
+def constrained(sampling: Sampling) -> dict[str, Any]:
+    """VLLM's own fields of a request, with the constraint that its form sets."""
+    constraint = sampling.form.constraint()
+    return {**sampling.extra, **({} if constraint is None else {"structured_outputs": constraint})}
 
 
 def vllm_fields(extra: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mull.errors import InvalidRequest, Unsupported
 from mull.types import Chat
@@ -20,11 +20,39 @@ def text_only(chat: Chat) -> None:
             )
 
 
-def too_long(tokens: int | str, context: int) -> InvalidRequest:
+def images_in(chat: Chat) -> bool:
+    """Whether a message has parts other than text."""
+    contents = (message.get("content") for message in chat.messages)
+    return any(
+        isinstance(content, list | tuple)
+        and any(not isinstance(part, Mapping) or part.get("type") != "text" for part in content)
+        for content in contents
+    )
+
+
+def hides_tools(model: str) -> Unsupported:
+    """The error for a model that would not see the tools that it is given."""
+    return Unsupported(f"the chat template of model {model!r} does not show tools to it", param="tools")
+
+
+def too_long(tokens: int | str, context: int, *, what: str = "messages") -> InvalidRequest:
     """The error for a prompt that leaves no room for an answer, worded as OpenAI's."""
     return InvalidRequest(
-        f"This model's maximum context length is {context} tokens. However, your messages resulted in "
-        f"{tokens} tokens. Please reduce the length of the messages.",
-        param="messages",
+        f"This model's maximum context length is {context} tokens. However, your {what} resulted in "
+        f"{tokens} tokens. Please reduce the length of the {what}.",
+        param=what,
         code="context_length_exceeded",
     )
+
+
+def fitting(ids: Sequence[int], context: int) -> tuple[int, ...]:
+    """The token ids of a prompt given without chat template.
+
+    Raises:
+        InvalidRequest: there are none, or so many that there is no room for an answer.
+    """
+    if not ids:
+        raise InvalidRequest("the prompt has no tokens; this model needs at least one", param="prompt")
+    if len(ids) >= context:
+        raise too_long(len(ids), context, what="prompt")
+    return tuple(ids)

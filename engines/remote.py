@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from mull.engines.connection import Connection
-from mull.engines.ending import stop_strings
-from mull.engines.fields import other_fields, vllm_fields
-from mull.engines.prompts import text_only, too_long
+from mull.engines.fields import constrained, other_fields, vllm_fields
+from mull.engines.prompts import fitting, hides_tools, images_in, text_only, too_long
 from mull.engines.sampler import Request, Sampler
+from mull.engines.transcript import Transcript
 from mull.errors import EngineUnavailable, InvalidRequest, MullError, Unsupported
 from mull.types import Chat, Prompt, TokenLogprob, Usage
 
@@ -24,6 +25,9 @@ UNKNOWN_CONTEXT = 2**20
 BESIDE_TOKENS = 100
 """How many more events than tokens an answer may have."""
 
+ENDINGS = {"tool_calls": "stop", "function_call": "stop"}
+"""Finish reasons that say no more than that the model has ended its answer."""
+
 NO_ID = -1
 """Stands for the id of a token that a server names by its text alone."""
 
@@ -32,11 +36,19 @@ class RemoteGenerator(Sampler):
     """Samples from a model behind an OpenAI-compatible server. Made by `connect`, ended by `close`.
 
     Answers are always streamed, so that an aborted request is billed for what had come of it. Of the
-    alternatives in `logprobs` the protocol has only the texts; their ids are `NO_ID`.
+    alternatives in `logprobs` the protocol has only the texts; their ids are `NO_ID`. Thoughts and tool calls
+    that the server has taken apart are written into one text again: see `Transcript`.
     """
 
     def __init__(
-        self, connection: Connection, *, model: str, context: int, vllm: bool, tokenizes: bool
+        self,
+        connection: Connection,
+        *,
+        model: str,
+        context: int,
+        vllm: bool,
+        tokenizes: bool,
+        images: bool = False,
     ) -> None:
         self.model = model
         self.context = context
@@ -45,7 +57,14 @@ class RemoteGenerator(Sampler):
         self._connection = connection
         self._vllm = vllm
         self._tokenizes = tokenizes
+        self._images = images
+        self._shows_tools = False
         self._texts: dict[int, str] = {}
+
+    @property
+    def apart(self) -> bool:
+        """Whether the server takes answers apart, of some conversations at least."""
+        return self._images or not self._tokenizes
 
     @classmethod
     async def connect(
@@ -56,6 +75,7 @@ class RemoteGenerator(Sampler):
         api_key: str | None = None,
         context: int | None = None,
         timeout: float = 120.0,
+        images: bool = False,
     ) -> RemoteGenerator:
         """Find out what a server is and what it can do.
 
@@ -65,6 +85,7 @@ class RemoteGenerator(Sampler):
             api_key: Sent as a bearer token, to this server only.
             context: The model's context, where the server does not tell it.
             timeout: Seconds without an answer, or the next part of one, after which it counts as down.
+            images: Whether the model takes images; conversations that have some are not sent as token ids.
 
         Raises:
             EngineUnavailable: it does not answer, or does not serve the model.
@@ -81,6 +102,7 @@ class RemoteGenerator(Sampler):
                 context=context or (told if isinstance(told, int) else UNKNOWN_CONTEXT),
                 vllm=vllm,
                 tokenizes=vllm and await _tokenizes(connection, model),
+                images=images,
             )
         except BaseException:
             await connection.close()
@@ -107,13 +129,26 @@ class RemoteGenerator(Sampler):
         Raises:
             EngineUnavailable: the server does not answer.
             InvalidRequest: the template refuses the chat, or it leaves no room for an answer.
-            Unsupported: the chat has parts other than text, or tools that the server would take apart.
+            Unsupported: the chat has parts that the model does not take, or tools that its template hides.
         """
-        text_only(chat)
-        if not self._tokenizes:
-            if chat.tools:
-                raise Unsupported(f"model {self.model!r} cannot be given tools", param="tools")
+        if (bare := chat.bare) is not None:
+            self._require_tokenizer()
+            ids = bare.ids or await self.encode(bare.text, special=bare.special)
+            return Prompt(chat=chat, ids=fitting(ids, self.context))
+        if not self._images:
+            text_only(chat)
+        if not self._tokenizes or images_in(chat):
             return Prompt(chat=chat)
+        ids = await self._rendered(chat)
+        if chat.tools and not self._shows_tools:
+            if await self._rendered(replace(chat, tools=())) == ids:
+                raise hides_tools(self.model)
+            self._shows_tools = True
+        if len(ids) >= self.context:
+            raise too_long(len(ids), self.context)
+        return Prompt(chat=chat, ids=ids)
+
+    async def _rendered(self, chat: Chat) -> tuple[int, ...]:
         own = ("add_generation_prompt", "continue_final_message")
         body = {
             "model": self.model,
@@ -127,10 +162,7 @@ class RemoteGenerator(Sampler):
             answer = await self._connection.post("/tokenize", body)
         except InvalidRequest as error:
             raise InvalidRequest(f"the messages cannot be rendered: {error}", param="messages") from error
-        ids = self._tokens(answer)
-        if len(ids) >= self.context:
-            raise too_long(len(ids), self.context)
-        return Prompt(chat=chat, ids=ids)
+        return self._tokens(answer)
 
     async def append(self, prompt: Prompt, text: str) -> Prompt:
         """The prompt with a text put into the answer.
@@ -141,24 +173,47 @@ class RemoteGenerator(Sampler):
         """
         if not self.continues:
             raise Unsupported(f"model {self.model!r} cannot continue a partial answer", param="ttc.strategy")
-        if not self._tokenizes:
+        if prompt.ids is None:
             return prompt.append(text, ())
-        body = {"model": self.model, "prompt": text, "add_special_tokens": False}
-        return prompt.append(text, self._tokens(await self._connection.post("/tokenize", body)))
+        return prompt.append(text, await self.encode(text))
+
+    async def encode(self, text: str, *, special: bool = False) -> tuple[int, ...]:
+        """The token ids of a text; `special` adds the tokenizer's special tokens.
+
+        Raises:
+            EngineUnavailable: the server does not answer.
+            Unsupported: it does not show its tokenizer.
+        """
+        self._require_tokenizer()
+        body = {"model": self.model, "prompt": text, "add_special_tokens": special}
+        return self._tokens(await self._connection.post("/tokenize", body))
+
+    async def spell(self, ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens written out.
+
+        Raises:
+            EngineUnavailable: the server does not answer.
+            Unsupported: it does not show its tokenizer.
+        """
+        self._require_tokenizer()
+        body = {"model": self.model, "tokens": list(ids)}
+        return str((await self._connection.post("/detokenize", body)).get("prompt", ""))
 
     async def _run(self, request: Request) -> AsyncGenerator[None, None]:
-        path, body = self._for_tokens(request) if self._tokenizes else self._for_chat(request)
+        # A prompt without ids is one that only the server can render.
+        chats = request.prompt.ids is None
+        path, body = self._for_chat(request) if chats else self._for_tokens(request)
         most = body.get("max_tokens") or self.context
         request.begun = True
         request.usage = Usage(prompt=len(request.prompt.ids or ()))
-        events = 0
+        events, transcript = 0, Transcript() if chats else None
         try:
             async with aclosing(self._connection.events(path, body)) as answer:
                 async for event in answer:
                     events += 1
                     if events > most + BESIDE_TOKENS:
                         raise self._strange("its answer does not end")
-                    self._update(request, event)
+                    self._update(request, event, transcript)
                     yield
             if request.reason is None:
                 raise self._strange("its answer ended early")
@@ -170,8 +225,7 @@ class RemoteGenerator(Sampler):
         if not self._tokenizes:
             return ""
         if token not in self._texts:
-            answer = await self._connection.post("/detokenize", {"model": self.model, "tokens": [token]})
-            self._texts[token] = str(answer.get("prompt", ""))
+            self._texts[token] = await self.spell([token])
         return self._texts[token]
 
     def _for_tokens(self, request: Request) -> tuple[str, dict[str, Any]]:
@@ -196,12 +250,16 @@ class RemoteGenerator(Sampler):
         body = {
             **self._settings(request),
             "messages": list(chat.messages),
-            "chat_template_kwargs": dict(chat.template) or None,
             # All of the context is all the room there is, which only the server can tell.
             "max_tokens": asked if asked is not None and asked < self.context else None,
             "logprobs": None if sampling.logprobs is None else True,
             "top_logprobs": sampling.logprobs or None,
+            "tools": list(chat.tools) or None,
+            **sampling.form.asked(),
         }
+        own = ("add_generation_prompt", "continue_final_message")
+        body["chat_template_kwargs"] = {k: v for k, v in chat.template.items() if k not in own} or None
+        body |= {name: chat.template[name] for name in own if name in chat.template}
         if text:
             body["messages"] = [*chat.messages, {"role": "assistant", "content": text}]
             body |= {"add_generation_prompt": False, "continue_final_message": True}
@@ -214,7 +272,7 @@ class RemoteGenerator(Sampler):
             "model": self.model,
             "stream": True,
             "stream_options": {"include_usage": True},
-            "stop": stop_strings(sampling) or None,
+            "stop": request.stops or None,
             "seed": request.seed,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
@@ -223,13 +281,18 @@ class RemoteGenerator(Sampler):
         }
         if self._vllm:
             own = {"include_stop_str_in_output": True, "return_token_ids": True}
-            return {**settings, **vllm_fields(sampling.extra), **own}
+            if request.prompt.ids is None:
+                return {**settings, **vllm_fields(sampling.extra), **own}
+            if sampling.form.marked:
+                # Marks may be special tokens, which are left out of texts otherwise.
+                settings["skip_special_tokens"] = False
+            return {**settings, **vllm_fields(constrained(sampling)), **own}
         return {**settings, **other_fields(sampling.extra)}
 
-    def _update(self, request: Request, event: Mapping[str, Any]) -> None:
+    def _update(self, request: Request, event: Mapping[str, Any], transcript: Transcript | None) -> None:
         try:
             for choice in event["choices"]:
-                piece = choice["text"] if self._tokenizes else choice["delta"].get("content") or ""
+                piece = choice["text"] if transcript is None else transcript.write(choice["delta"])
                 ids = [int(id) for id in choice.get("token_ids") or ()]
                 request.text += piece
                 request.ids += ids
@@ -238,10 +301,13 @@ class RemoteGenerator(Sampler):
                 if logprobs := choice.get("logprobs"):
                     most = request.sampling.logprobs or 0
                     request.logprobs += (
-                        _of_completion(logprobs, ids, most) if self._tokenizes else _of_chat(logprobs, ids)
+                        _of_completion(logprobs, ids, most) if transcript is None else _of_chat(logprobs, ids)
                     )
                 if choice.get("finish_reason"):
                     request.reason, request.stop = choice["finish_reason"], choice.get("stop_reason")
+                    if transcript is not None:
+                        request.text += transcript.end()
+                        request.reason = ENDINGS.get(request.reason, request.reason)
             if told := event.get("usage"):
                 details = told.get("prompt_tokens_details") or {}
                 request.usage = Usage(
@@ -251,6 +317,11 @@ class RemoteGenerator(Sampler):
                 )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise self._strange(f"its answer makes no sense ({type(error).__name__})") from error
+
+    def _require_tokenizer(self) -> None:
+        if not self._tokenizes:
+            why = "does not show its tokenizer: it takes conversations only"
+            raise Unsupported(f"the server of model {self.model!r} {why}", param="model")
 
     def _tokens(self, answer: Mapping[str, Any]) -> tuple[int, ...]:
         tokens = answer.get("tokens")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from mull.engines.ending import conclude, overlaps, stop_position
+from mull.engines.ending import conclude, content_start, overlaps, stop_position, stop_strings
 from mull.engines.tasks import as_finished
 from mull.types import Chunk, Completion, Meter, Prompt, Sampling, TokenLogprob, Usage
 
@@ -31,6 +31,33 @@ class Request:
     stop: str | int | None = None
     """The stop string or token at which it ended."""
     usage: Usage = field(default_factory=Usage)
+    content: int | None = None
+    """Where in the text the content begins, of a request whose stop strings are watched for there."""
+    seen: int = 0
+    """How much of the text has been watched."""
+    watched: bool = False
+    """Whether stop strings are looked for here: the engine would find them in thoughts as well."""
+
+    @property
+    def stops(self) -> list[str]:
+        """What the engine is to stop at."""
+        return stop_strings(replace(self.sampling, stop=()) if self.watched else self.sampling)
+
+    def stopped(self) -> int | None:
+        """Where in the text a stop string begins that the engine did not see; None without one."""
+        before, text, stops = self.prompt.text, self.text, self.sampling.stop
+        if not self.watched:
+            return stop_position(before, text, stops, seen=len(text))
+        if self.content is None:
+            assert self.sampling.form.thoughts is not None
+            start = content_start(before + text, self.sampling.form.thoughts, seen=self.seen + len(before))
+            self.seen = len(text)
+            if start is None:
+                return None
+            self.content = self.seen = max(0, start - len(before))
+        found = stop_position("", text[self.content :], stops, seen=self.seen - self.content)
+        self.seen = len(text)
+        return None if found is None else self.content + found
 
     @property
     def seed(self) -> int | None:
@@ -51,7 +78,11 @@ class Sampler(ABC):
             EngineUnavailable: the engine died or does not answer.
             InvalidRequest: the engine refuses a setting, or the prompt leaves no room.
         """
-        requests = [Request(prompt=prompt, sampling=sampling, index=index) for index in range(n)]
+        watched = self._watches(prompt, sampling)
+        requests = [
+            Request(prompt=prompt, sampling=sampling, index=index, stream=watched, watched=watched)
+            for index in range(n)
+        ]
         async with aclosing(
             as_finished(self._complete(request, meter) for request in requests)
         ) as completions:
@@ -67,26 +98,37 @@ class Sampler(ABC):
             EngineUnavailable: the engine died or does not answer.
             InvalidRequest: the engine refuses a setting, or the prompt leaves no room.
         """
-        request = Request(prompt=prompt, sampling=sampling, stream=True)
+        watched = self._watches(prompt, sampling)
+        request = Request(prompt=prompt, sampling=sampling, stream=True, watched=watched)
         hold = max((len(stop) - 1 for stop in sampling.stop), default=0)
         sent = told = 0
+        position = None
         async with aclosing(self._metered(request, meter)) as updates:
             async for _ in updates:
                 seen = len(request.text)
-                if stop_position(prompt.text, request.text, sampling.stop, seen=seen) is not None:
+                if (position := request.stopped()) is not None:
                     break
                 if request.reason is None and seen - hold > sent:
                     logprobs = tuple(request.logprobs[told:])
                     yield Chunk(text=request.text[sent : seen - hold], logprobs=logprobs)
                     sent, told = seen - hold, told + len(logprobs)
-        completion = await self._conclude(request)
+        completion = await self._conclude(request, position)
         yield Chunk(text=completion.text[sent:], logprobs=completion.logprobs[told:], completion=completion)
 
     async def _complete(self, request: Request, meter: Meter | None) -> Completion:
+        position = None
         async with aclosing(self._metered(request, meter)) as updates:
             async for _ in updates:
-                pass
-        return await self._conclude(request)
+                if request.watched and (position := request.stopped()) is not None:
+                    break
+        return await self._conclude(request, position)
+
+    def _watches(self, prompt: Prompt, sampling: Sampling) -> bool:
+        """Whether stop strings are to be looked for here: the model may think before its answer."""
+        thoughts = sampling.form.thoughts
+        if thoughts is None or not sampling.stop:
+            return False
+        return content_start(prompt.text, thoughts) is None
 
     async def _metered(self, request: Request, meter: Meter | None) -> AsyncGenerator[None, None]:
         try:
@@ -97,7 +139,7 @@ class Sampler(ABC):
             if meter is not None and request.begun:
                 meter.add(request.usage)
 
-    async def _conclude(self, request: Request) -> Completion:
+    async def _conclude(self, request: Request, position: int | None) -> Completion:
         token = await self._token_text(request.ids[-1]) if request.ids and request.reason == "stop" else ""
         previous = ""
         if request.sampling.step and len(overlaps(request.text, token)) > 1:
@@ -109,9 +151,11 @@ class Sampler(ABC):
             previous=previous,
             reason=request.reason,
             stop=request.stop,
-            sampling=request.sampling,
+            sampling=replace(request.sampling, stop=()) if request.watched else request.sampling,
             before=request.prompt.text,
         )
+        if request.watched and position is not None:
+            text, finish = request.text[:position], "stop"
         return Completion(
             text=text,
             ids=tuple(request.ids),

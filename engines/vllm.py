@@ -7,11 +7,11 @@ import contextlib
 import functools
 import itertools
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from mull.engines.ending import stop_strings
-from mull.engines.fields import VLLM, vllm_fields
-from mull.engines.prompts import text_only, too_long
+from mull.engines.fields import VLLM, constrained, vllm_fields
+from mull.engines.prompts import fitting, hides_tools, text_only, too_long
 from mull.engines.sampler import Request, Sampler
 from mull.engines.tasks import uninterrupted
 from mull.errors import EngineUnavailable, InvalidRequest, MullError
@@ -45,6 +45,7 @@ class VLLMGenerator(Sampler):
         self.ends = _ends(engine)
         self._defaults: Mapping[str, Any] = engine.model_config.get_diff_sampling_param()
         self._texts: dict[int, str] = {}
+        self._shows_tools = False
 
     @property
     def running(self) -> int:
@@ -65,11 +66,24 @@ class VLLMGenerator(Sampler):
 
         Raises:
             InvalidRequest: the template refuses the chat, or it leaves no room for an answer.
-            Unsupported: the chat has parts other than text.
+            Unsupported: the chat has parts other than text, or tools that the template does not show.
         """
+        if (bare := chat.bare) is not None:
+            ids = bare.ids or await self.encode(bare.text, special=bare.special)
+            return Prompt(chat=chat, ids=fitting(ids, self.context))
+        text_only(chat)
+        ids = await self._rendered(chat)
+        if chat.tools and not self._shows_tools:
+            if await self._rendered(replace(chat, tools=())) == ids:
+                raise hides_tools(self.model)
+            self._shows_tools = True
+        if len(ids) >= self.context:
+            raise too_long(len(ids), self.context)
+        return Prompt(chat=chat, ids=ids)
+
+    async def _rendered(self, chat: Chat) -> tuple[int, ...]:
         from vllm.renderers import ChatParams, TokenizeParams
 
-        text_only(chat)
         template = {"add_generation_prompt": True, "tools": list(chat.tools) or None, **chat.template}
         try:
             _, (rendered,) = await self._engine.renderer.render_chat_async(
@@ -82,21 +96,18 @@ class VLLMGenerator(Sampler):
             if getattr(error, "parameter", None) in ("input_tokens", "input_text"):
                 raise too_long(f"at least {self.context + 1}", self.context) from error
             raise InvalidRequest(f"the messages cannot be rendered: {error}", param="messages") from error
-        ids = tuple(rendered["prompt_token_ids"])
-        if len(ids) >= self.context:
-            raise too_long(len(ids), self.context)
-        return Prompt(chat=chat, ids=ids)
+        return tuple(rendered["prompt_token_ids"])
 
     async def append(self, prompt: Prompt, text: str) -> Prompt:
         """The prompt with a text put into the answer."""
         return prompt.append(text, await self.encode(text))
 
-    async def encode(self, text: str) -> tuple[int, ...]:
-        """The token ids of a text, no special tokens added."""
+    async def encode(self, text: str, *, special: bool = False) -> tuple[int, ...]:
+        """The token ids of a text; `special` adds the tokenizer's special tokens."""
         from vllm.inputs import TextPrompt
         from vllm.renderers import TokenizeParams
 
-        params = TokenizeParams(max_total_tokens=None, add_special_tokens=False)
+        params = TokenizeParams(max_total_tokens=None, add_special_tokens=special)
         prompt = await self._engine.renderer.tokenize_prompt_async(TextPrompt(prompt=text), params)
         return tuple(prompt["prompt_token_ids"])
 
@@ -104,6 +115,20 @@ class VLLMGenerator(Sampler):
         """The text of token ids, special tokens left out."""
         decode = self._engine.get_tokenizer().decode
         return cast(str, await asyncio.to_thread(decode, list(ids), skip_special_tokens=True))
+
+    async def spell(self, ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens written out.
+
+        Raises:
+            InvalidRequest: the tokenizer has no such token.
+        """
+        tokenizer = self._engine.get_tokenizer()
+        if (largest := max(ids, default=0)) > tokenizer.max_token_id:
+            raise InvalidRequest(
+                f"{largest} is no token of model {self.model!r}; the last one is {tokenizer.max_token_id}",
+                param="tokens",
+            )
+        return await asyncio.to_thread(tokenizer.decode, list(ids), skip_special_tokens=False)
 
     async def _run(self, request: Request) -> AsyncGenerator[None, None]:
         from vllm.inputs import tokens_input
@@ -151,12 +176,15 @@ class VLLMGenerator(Sampler):
             value = getattr(sampling, name)
             if value is not None:
                 settings[name] = value
-        settings |= _checked(sampling.extra)
+        if sampling.form.marked:
+            # Marks may be special tokens, which are left out of texts otherwise.
+            settings["skip_special_tokens"] = False
+        settings |= _checked(constrained(sampling))
         settings["max_tokens"] = min(settings.get("max_tokens", room), room)
         return SamplingParams(
             **settings,
             seed=request.seed,
-            stop=stop_strings(sampling),
+            stop=request.stops,
             include_stop_str_in_output=True,
             output_kind=RequestOutputKind.DELTA if request.stream else RequestOutputKind.FINAL_ONLY,
             skip_clone=True,

@@ -203,7 +203,7 @@ class Backend:
         if model.api_key_env is not None and not (key := os.environ.get(model.api_key_env)):
             raise ConfigurationError(f"models.{name}.api_key_env: {model.api_key_env} is not set")
         self._remotes[name] = await RemoteGenerator.connect(
-            url, model=model.served_as or name, api_key=key, context=model.context
+            url, model=model.served_as or name, api_key=key, context=model.context, images=model.images
         )
 
     async def _serve_verifiers(self, given: Mapping[str, Verifier] | None) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mull.server import render, sse
 from mull.server.errors import body_of
-from mull.server.events import Event, Failed, Opened, Silence, Text
+from mull.server.events import Called, Event, Failed, Opened, Reasoning, Silence, Text
 from mull.server.schemas import TTC, ChatRequest
 from mull.server.service import Job, Solved
 from mull.trace import Node
+from mull.types import TokenLogprob
 
 
 class ChatFormat:
@@ -30,10 +31,13 @@ class ChatFormat:
         self._whole_nodes = (asked.ttc or TTC()).progress == "nodes"
         self._include_usage = options is not None and options.include_usage
         self._scores: dict[int, float | None] = {}
+        self._reasoning = asked.include_reasoning
+        # There is one tier; whoever asks for one is told so.
+        self._tier = {} if asked.service_tier is None else {"service_tier": "default"}
 
     def whole(self, solved: Solved) -> dict[str, Any]:
         """The answer as one JSON object."""
-        return render.completion(self._job, solved, self._include)
+        return render.completion(self._job, solved, self._include, reasoning=self._reasoning) | self._tier
 
     def first(self) -> bytes:
         """The chunk that opens the stream."""
@@ -53,9 +57,16 @@ class ChatFormat:
             case Opened():
                 yield self._chunk(event.index, {"role": "assistant", "content": ""})
             case Text():
-                top = self._job.task.sampling.logprobs
-                tokens = None if top is None else render.logprobs(event.logprobs, top)
-                yield self._chunk(event.index, {"content": event.text}, logprobs=tokens)
+                yield self._chunk(event.index, {"content": event.text}, logprobs=event.logprobs)
+            case Reasoning():
+                thought = {"reasoning": event.text} if self._reasoning else {}
+                if thought or event.logprobs:
+                    yield self._chunk(event.index, thought, logprobs=event.logprobs)
+            case Called():
+                call = event.call
+                opened = {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": ""}}
+                for part in (opened, {"function": {"arguments": call.arguments}}):
+                    yield self._chunk(event.index, {"tool_calls": [{"index": event.number, **part}]})
             case Solved():
                 yield from self._end(event)
             case Failed():
@@ -65,7 +76,8 @@ class ChatFormat:
         for index, choice in enumerate(solved.choices):
             last = index == len(solved.choices) - 1
             ttc = render.details(self._job, solved, self._include) if last else None
-            yield self._chunk(index, {}, finish=render.finish_reason(choice), ttc=ttc)
+            finish = render.finish_reason(self._job, choice)
+            yield self._chunk(index, {}, finish=finish, ttc=ttc)
         if self._include_usage:
             yield sse.event({**self._frame(), "choices": [], "usage": render.usage(solved)})
 
@@ -86,10 +98,12 @@ class ChatFormat:
         delta: dict[str, Any],
         *,
         finish: str | None = None,
-        logprobs: dict[str, Any] | None = None,
+        logprobs: Sequence[TokenLogprob] = (),
         ttc: dict[str, Any] | None = None,
     ) -> bytes:
-        choice = {"index": index, "delta": delta, "finish_reason": finish, "logprobs": logprobs}
+        top = self._job.task.sampling.logprobs
+        told = None if top is None or not logprobs else render.logprobs(logprobs, top)
+        choice = {"index": index, "delta": delta, "finish_reason": finish, "logprobs": told}
         usage = {"usage": None} if self._include_usage else {}
         extra = {} if ttc is None else {"ttc": ttc}
         return sse.event({**self._frame(), "choices": [choice], **usage, **extra})
@@ -100,4 +114,5 @@ class ChatFormat:
             "object": "chat.completion.chunk",
             "created": self._job.created,
             "model": self._job.plan.alias,
+            **self._tier,
         }

@@ -8,19 +8,29 @@ fields of `ttc` then adjust what was chosen.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
 from mull.budget import Limits
 from mull.errors import InvalidRequest, NotFound, Unsupported, one_of
+from mull.form import Style, Thoughts
 from mull.server.errors import invalid
 from mull.server.schemas import TTC, BudgetRequest, ChatRequest
 from mull.server.settings import MaxLimits, Preset, Settings
 from mull.strategies.base import Needs, StrategyModel
 from mull.strategies.registry import STRATEGIES
 from mull.types import VerifierKind
+
+ACROSS_STEPS = (
+    "min_tokens",
+    "frequency_penalty",
+    "presence_penalty",
+    "structured_outputs",
+    "thinking_token_budget",
+)
+"""Fields that look at all of an answer, which engines are asked for step by step in some strategies."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +45,10 @@ class Plan:
     strategy: StrategyModel
     verifier: str | None
     limits: Limits
+    difficulty: str | None = None
+    """The verifier that judges the question, for a strategy that asks."""
+    style: Style = field(default_factory=Style)
+    """How the model writes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +59,8 @@ class Ability:
     """Continue a partial answer."""
     ends: bool = True
     """Tell which tokens end an answer."""
+    apart: bool = False
+    """Take answers apart itself: thoughts and calls come between the standard marks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +87,7 @@ class Catalog:
                 f"{source}: {choice.strategy} needs {lacking}; use {one_of(self._strategies(model))}",
                 param=source,
             )
+        self._check_images(request, model)
         _check_sampling(request, strategy, choice.strategy, self.settings.limits)
         return Plan(
             model=model,
@@ -79,7 +96,30 @@ class Catalog:
             strategy=strategy,
             verifier=self._verifier(choice, strategy, ttc, source),
             limits=_limits(choice.budget, ttc.budget, self.settings.limits),
+            difficulty=self._default("difficulty") if strategy.needs.difficulty else None,
+            style=self.style(model),
         )
+
+    def style(self, model: str) -> Style:
+        """How a model writes thoughts and tool calls."""
+        settings, apart = self.settings.models.get(model), self.models[model].apart
+        thoughts = None if settings is None else settings.thoughts
+        parser = None if settings is None else settings.tool_parser
+        return Style(
+            thoughts=Thoughts() if thoughts is None and apart else thoughts,
+            calls=parser or ("hermes" if apart else "auto"),
+        )
+
+    def _check_images(self, request: ChatRequest, model: str) -> None:
+        settings = self.settings.models.get(model)
+        if settings is not None and settings.images:
+            return
+        for i, message in enumerate(request.messages):
+            if message.has_images:
+                raise Unsupported(
+                    f"messages[{i}].content has a part of type 'image_url', but {model} takes text only",
+                    param=f"messages[{i}].content",
+                )
 
     def aliases(self, model: str) -> Iterator[str]:
         """The names after `+` that work with a model: strategies and presets."""
@@ -157,6 +197,8 @@ class Catalog:
             return f"an engine that continues a partial answer, which {model}'s cannot"
         if needs.ends and not self.models[model].ends:
             return f"an engine that tells which tokens end an answer, which {model}'s does not"
+        if needs.difficulty and not self._serving("difficulty"):
+            return "a verifier of kind difficulty, and none is configured"
         if needs.retriever and not self.retrievers:
             return "a retriever, and none is configured"
         return None
@@ -167,6 +209,11 @@ class Catalog:
         return exact + [
             name for name, kind in self.verifiers.items() if needed == "outcome" and kind == "process"
         ]
+
+    def _default(self, needed: VerifierKind) -> str:
+        """The verifier of a kind that serves where none is named."""
+        serving, default = self._serving(needed), self.settings.defaults.verifiers.get(needed)
+        return default if default in serving else serving[0]
 
     def _verifier(self, choice: Preset, strategy: StrategyModel, ttc: TTC, source: str) -> str | None:
         asked = ttc.verifier or choice.verifier
@@ -189,8 +236,7 @@ class Catalog:
                 param=source,
             )
         if asked is None:
-            default = self.settings.defaults.verifiers.get(needed)
-            return default if default in serving else serving[0]
+            return self._default(needed)
         if asked not in serving:
             raise Unsupported(
                 f"ttc.verifier: {choice.strategy} needs a verifier of kind {needed}, but {asked!r} "
@@ -236,8 +282,8 @@ def _check_sampling(request: ChatRequest, strategy: StrategyModel, name: str, mo
     if not strategy.needs.continues:
         return
     # A step search calls the engine once a step, and these look only at what one call generated.
-    for field in ("min_tokens", "frequency_penalty", "presence_penalty"):
-        if getattr(request, field):
+    for param in ACROSS_STEPS:
+        if getattr(request, param):
             raise InvalidRequest(
-                f"{field} cannot be honoured across the steps of {name}; leave it out", param=field
+                f"{param} cannot be honoured across the steps of {name}; leave it out", param=param
             )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import dataclass
 
+from mull.answers.splitter import Content, Piece, Splitter, Thought
 from mull.errors import MullError
+from mull.server.message import ToolCall, call_id
 from mull.server.service import Job, Service, Solved
 from mull.trace import Node
 from mull.types import Choice, Chunk, TokenLogprob
@@ -32,12 +34,34 @@ class Opened:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text:
-    """More text of a choice, of which nothing will be taken back."""
+class Reasoning:
+    """More of what the model thinks before it answers."""
 
     index: int
     text: str
     logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """More of the content of a choice, of which nothing will be taken back.
+
+    Empty where there are only log-probabilities to tell, of tokens whose text is part of no content.
+    """
+
+    index: int
+    text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Called:
+    """A tool call of a choice, whole."""
+
+    index: int
+    number: int
+    """Which of the choice's calls it is, from 0."""
+    call: ToolCall
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +71,7 @@ class Failed:
     error: MullError
 
 
-Event = Silence | Node | Opened | Text | Solved | Failed
+Event = Silence | Node | Opened | Reasoning | Text | Called | Solved | Failed
 """A `Node` is new, or has a new score; `Solved` is the last event, after all the text."""
 
 
@@ -66,8 +90,12 @@ class Solving:
         self._heartbeat = heartbeat
         self._news: asyncio.Queue[Chunk | Node | None] = asyncio.Queue()
         self._sent = ""
-        # A search commits text without log-probabilities; where those are wanted, its answer comes whole.
-        early = job.task.sampling.logprobs is None or not job.plan.strategy.needs.continues
+        self._first = _Telling(job, 0)
+        # A search commits text without log-probabilities, and before it is known whether its answer is as
+        # demanded; where either is wanted, its answer comes whole.
+        form = job.task.form
+        certain = job.task.sampling.logprobs is None and form.json is None and not form.call
+        early = certain or not job.plan.strategy.needs.continues
         self._solving = asyncio.create_task(
             service.solve(
                 job,
@@ -112,7 +140,8 @@ class Solving:
                 yield news
             else:
                 self._sent += news.text
-                yield Text(index=0, text=news.text, logprobs=news.logprobs)
+                for event in self._first.tell(news.text, news.logprobs):
+                    yield event
         try:
             solved = self._solving.result()
             for event in self._rest(solved):
@@ -134,8 +163,10 @@ class Solving:
         for index, choice in enumerate(solved.choices):
             if index:
                 yield Opened(index=index)
+            telling = _Telling(self._job, index) if index else self._first
             for text, tokens in self._pieces(choice, "" if index else self._sent):
-                yield Text(index=index, text=text, logprobs=tokens)
+                yield from telling.tell(text, tokens)
+            yield from telling.end()
 
     def _pieces(self, choice: Choice, sent: str) -> Iterator[tuple[str, tuple[TokenLogprob, ...]]]:
         """The text not sent yet, about a token at a time; exactly that where log-probabilities are."""
@@ -149,3 +180,44 @@ class Solving:
                 yield piece, (token,)
             if text:
                 yield text, ()
+
+
+class _Telling:
+    """Tells the text of one choice as what it is."""
+
+    def __init__(self, job: Job, index: int) -> None:
+        self._job = job
+        self._index = index
+        self._splitter = Splitter(job.task.form)
+        self._number = 0
+        self._held: tuple[TokenLogprob, ...] = ()
+
+    def tell(self, text: str, logprobs: tuple[TokenLogprob, ...]) -> Iterator[Event]:
+        """More text; its log-probabilities come with what is told next."""
+        self._held += logprobs
+        yield from self._events(self._splitter.feed(text))
+        if self._held and self._job.task.form.plain:
+            yield Text(index=self._index, text="", logprobs=self._take())
+
+    def end(self) -> Iterator[Event]:
+        """The choice has ended."""
+        yield from self._events(self._splitter.close())
+        if self._held:
+            yield Text(index=self._index, text="", logprobs=self._take())
+
+    def _events(self, pieces: Iterable[Piece]) -> Iterator[Event]:
+        for piece in pieces:
+            match piece:
+                case Thought():
+                    yield Reasoning(index=self._index, text=piece.text, logprobs=self._take())
+                case Content():
+                    yield Text(index=self._index, text=piece.text, logprobs=self._take())
+                case _:
+                    id = call_id(self._job, self._index, self._number)
+                    call = ToolCall(id=id, name=piece.name, arguments=piece.arguments)
+                    yield Called(index=self._index, number=self._number, call=call)
+                    self._number += 1
+
+    def _take(self) -> tuple[TokenLogprob, ...]:
+        held, self._held = self._held, ()
+        return held

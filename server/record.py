@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from mull.server import render
+from mull.server.live import PROCESSING
 from mull.server.service import CANCELLED, Served
 
 FORMAT = 1
-OUTCOMES = {200: "finished", CANCELLED: "cancelled"}
+OUTCOMES = {PROCESSING: "running", 200: "finished", CANCELLED: "cancelled"}
+KNOWN_BEFORE = (
+    "format",
+    "id",
+    "created",
+    "owner",
+    "model",
+    "strategy",
+    "parameters",
+    "verifier",
+    "budget",
+    "messages",
+    "answer_kind",
+    "reference",
+)
+"""What is known of a request before it is solved."""
 
 
 def record(served: Served, *, text: bool) -> dict[str, Any]:
     """Everything that can be learned from a request.
 
     Args:
-        served: The request and what came of it.
+        served: The request and what came of it, or has come so far.
         text: Whether to keep what was written, by the user and by the model; else figures alone.
     """
     job, run, solved, error = served.job, served.run, served.solved, served.error
@@ -25,6 +43,7 @@ def record(served: Served, *, text: bool) -> dict[str, Any]:
         "format": FORMAT,
         "id": job.id,
         "created": job.created,
+        "owner": job.caller.owner,
         "status": OUTCOMES.get(served.status, "failed"),
         "error": None if error is None else {"code": error.code, "message": error.message},
         "model": plan.model,
@@ -33,6 +52,7 @@ def record(served: Served, *, text: bool) -> dict[str, Any]:
         "verifier": None
         if verifier is None or plan.verifier is None
         else {"name": plan.verifier, "kind": verifier.verifier.kind, "version": verifier.version},
+        "budget": asdict(plan.limits),
         "fallback": None if solved is None else solved.fallback,
         "messages": list(task.chat.messages),
         "answer_kind": task.answer,
@@ -42,7 +62,7 @@ def record(served: Served, *, text: bool) -> dict[str, Any]:
         "node": None if best is None else best.candidate.node,
         "score": None if best is None else best.score,
         "confidence": None if solved is None else solved.answer.confidence,
-        "stopped": run.stopped,
+        "stopped": None if served.status == PROCESSING else run.stopped,
         "seconds": round(served.seconds, 4),
         "usage": {
             "prompt_tokens": run.usage.prompt,
@@ -56,10 +76,19 @@ def record(served: Served, *, text: bool) -> dict[str, Any]:
     return found if text else _without_text(found)
 
 
+def begun(trace: Mapping[str, Any]) -> dict[str, Any]:
+    """A trace as it was when its request began."""
+    return {name: trace.get(name) for name in KNOWN_BEFORE} | {"status": "running"}
+
+
+def node_without_text(node: Mapping[str, Any]) -> dict[str, Any]:
+    """A node as it is kept where no text is."""
+    # What strategies note about a node (queries, replies) may quote it.
+    return {**node, "text": None, "data": {}}
+
+
 def _without_text(found: dict[str, Any]) -> dict[str, Any]:
     written = dict.fromkeys(("messages", "reference", "text", "answer", "parameters"))
     if found["error"] is not None:
         written["error"] = found["error"] | {"message": None}
-    # What strategies note about a node (queries, replies) may quote it.
-    nodes = [node | {"text": None, "data": {}} for node in found["nodes"]]
-    return found | written | {"nodes": nodes}
+    return found | written | {"nodes": [node_without_text(node) for node in found["nodes"]]}

@@ -6,13 +6,17 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from mull.answers.splitter import split
+from mull.server.message import Message, read_message
 from mull.server.schemas import Include
 from mull.server.service import Job, Solved
 from mull.types import Choice, TokenLogprob
 
 
-def completion(job: Job, solved: Solved, include: Collection[Include]) -> dict[str, Any]:
-    """The whole answer as one JSON object."""
+def completion(
+    job: Job, solved: Solved, include: Collection[Include], *, reasoning: bool = True
+) -> dict[str, Any]:
+    """The whole answer as one JSON object, with the model's thoughts or without."""
     return {
         "id": f"chatcmpl-{job.id}",
         "object": "chat.completion",
@@ -21,8 +25,8 @@ def completion(job: Job, solved: Solved, include: Collection[Include]) -> dict[s
         "choices": [
             {
                 "index": index,
-                "message": {"role": "assistant", "content": choice.candidate.text, "refusal": None},
-                "finish_reason": finish_reason(choice),
+                "message": message(read_message(job, choice, index), reasoning=reasoning),
+                "finish_reason": finish_reason(job, choice),
                 "logprobs": None
                 if job.task.sampling.logprobs is None
                 else logprobs(choice.candidate.logprobs, job.task.sampling.logprobs),
@@ -34,9 +38,25 @@ def completion(job: Job, solved: Solved, include: Collection[Include]) -> dict[s
     }
 
 
-def finish_reason(choice: Choice) -> str:
-    """`stop` when the model ended its answer, `length` when anything cut it off."""
-    return "stop" if choice.candidate.complete else "length"
+def message(said: Message, *, reasoning: bool = True) -> dict[str, Any]:
+    """What a choice says, as OpenAI's message."""
+    found: dict[str, Any] = {"role": "assistant", "content": said.content, "refusal": None}
+    if reasoning and said.reasoning is not None:
+        found["reasoning"] = said.reasoning
+    if said.tool_calls:
+        found["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in said.tool_calls
+        ]
+    return found
+
+
+def finish_reason(job: Job, choice: Choice) -> str:
+    """`stop` or `tool_calls` when the model ended its answer, `length` when anything cut it off."""
+    if not choice.candidate.complete:
+        return "length"
+    called = bool(job.task.form.tools) and bool(split(choice.candidate.text, job.task.form).calls)
+    return "tool_calls" if called else "stop"
 
 
 def usage(solved: Solved) -> dict[str, Any]:
@@ -80,21 +100,23 @@ def details(job: Job, solved: Solved, include: Collection[Include]) -> dict[str,
     if solved.fallback is not None:
         found["fallback"] = {"strategy": "majority_vote", "unavailable": solved.fallback}
     if "candidates" in include:
-        found["candidates"] = [_candidate(choice) for choice in solved.answer.choices]
+        found["candidates"] = [_candidate(job, choice) for choice in solved.answer.choices]
     if "trace" in include:
         found["trace"] = run.trace.to_list()
     return found
 
 
-def _candidate(choice: Choice) -> dict[str, Any]:
+def _candidate(job: Job, choice: Choice) -> dict[str, Any]:
+    demands = {"fits": choice.fits} if job.task.form.demanding else {}
     return {
         "text": choice.candidate.text,
         "answer": choice.answer,
         "score": choice.score,
         "votes": choice.votes,
-        "finish_reason": finish_reason(choice),
+        "finish_reason": finish_reason(job, choice),
         "tokens": choice.candidate.tokens,
         "node": choice.candidate.node,
+        **demands,
     }
 
 

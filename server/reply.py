@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, Protocol
 
@@ -39,6 +39,22 @@ class Format(Protocol):
 
     def tell(self, event: Event) -> Iterator[bytes]:
         """One event of the stream."""
+        ...
+
+
+class Telling(Protocol):
+    """What is being solved, and tells how it goes: see `Solving`."""
+
+    async def begin(self) -> None:
+        """Wait until the request is known to be sound."""
+        ...
+
+    def events(self) -> AsyncGenerator[Any, None]:
+        """All there is to tell, as the format understands it."""
+        ...
+
+    async def close(self) -> None:
+        """Stop what has not ended."""
         ...
 
 
@@ -82,11 +98,16 @@ class Reply(Response):
             raise
 
     async def _send_whole(self, scope: Scope, receive: Receive, send: Send) -> None:
-        solved = await self._service.solve(self._job)
-        await as_json(self._form.whole(solved))(scope, receive, send)
+        await as_json(await self._whole())(scope, receive, send)
+
+    async def _whole(self) -> Mapping[str, Any]:
+        return self._form.whole(await self._service.solve(self._job))
+
+    def _solving(self) -> Telling:
+        return Solving(self._service, self._job, heartbeat=self._heartbeat, nodes=self._nodes)
 
     async def _send_stream(self, send: Send) -> None:
-        solving = Solving(self._service, self._job, heartbeat=self._heartbeat, nodes=self._nodes)
+        solving = self._solving()
         try:
             await solving.begin()
             await send({"type": "http.response.start", "status": 200, "headers": sse.HEADERS})

@@ -5,96 +5,44 @@ Every field is honoured, harmless, or refused by name; none is dropped silently.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
-    ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_core import from_json
 
 from mull.answers import KINDS
 from mull.errors import InvalidRequest, one_of
-from mull.server.errors import invalid
+from mull.form import Form, Style
+from mull.server.admission import admitted
+from mull.server.conversation import Message as Message
+from mull.server.refused import HARMLESS as HARMLESS
+from mull.server.refused import REFUSED as REFUSED
+from mull.server.strict import Strict as Strict
+from mull.server.tools import LONGEST_SCHEMA, ResponseFormat, Schema, Tool, chosen, schemas_of
 from mull.types import Chat, Sampling, Task
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 Include = Literal["candidates", "trace"]
 
-TEXT_ONLY = "this server only generates text"
-NO_TOOLS = "tool calling is not supported"
-REFUSED: Mapping[str, tuple[tuple[Any, ...], str]] = {
-    "tools": (([],), NO_TOOLS),
-    "tool_choice": (("none", "auto"), NO_TOOLS),
-    "functions": (([],), NO_TOOLS),
-    "function_call": (("none", "auto"), NO_TOOLS),
-    "parallel_tool_calls": ((True, False), NO_TOOLS),
-    "response_format": (({"type": "text"},), "only text can be asked for"),
-    "modalities": ((["text"],), TEXT_ONLY),
-    "audio": ((), TEXT_ONLY),
-    "prediction": ((), "predicted outputs are not supported"),
-    "web_search_options": ((), "web search is not supported"),
-    "verbosity": (("medium",), "the models have one verbosity"),
-    "store": ((False,), "completions are not stored for you here"),
-    "service_tier": (("auto", "default"), "there is one service tier"),
-    "use_beam_search": ((False,), 'ask for {"ttc": {"strategy": "beam_search"}} instead'),
-    "best_of": ((1,), 'ask for {"ttc": {"strategy": "best_of_n"}} instead'),
-    "echo": ((False,), "the prompt is not repeated"),
-    "add_generation_prompt": ((True,), "the model always answers in a turn of its own"),
-    "continue_final_message": ((False,), "the model always answers in a turn of its own"),
-}
-"""Known but unsupported fields: the values that ask for nothing special, and why no others are allowed."""
-
-HARMLESS = ("user", "metadata", "prompt_cache_key", "prompt_cache_retention", "safety_identifier")
-"""Labels for the caller's own bookkeeping; they change nothing in a completion."""
-
-
-class Strict(BaseModel):
-    """No coercion of types, no unknown fields."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class Message(Strict):
-    """One message of the conversation."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Any = None
-    name: str | None = None
-    reasoning: str | None = None
-    reasoning_content: str | None = None
-    refusal: str | None = None
-
-    @field_validator("content")
-    @classmethod
-    def _text(cls, content: Any, info: ValidationInfo) -> Any:
-        if isinstance(content, str):
-            return content
-        if not isinstance(content, list) or not content:
-            raise ValueError("must be a string or a non-empty list of text parts")
-        for i, part in enumerate(content):
-            if (
-                not isinstance(part, dict)
-                or part.get("type") != "text"
-                or not isinstance(part.get("text"), str)
-            ):
-                kind = part.get("type") if isinstance(part, dict) else part
-                raise ValueError(
-                    f'part {i} is {kind!r:.40}; only {{"type": "text", "text": "..."}} is understood'
-                )
-        return "\n".join(part["text"] for part in content)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The message as chat templates expect it."""
-        message = self.model_dump(exclude_none=True, exclude={"refusal"})
-        # Few templates of open models know the newer name of the system role.
-        return message | {"role": "system"} if self.role == "developer" else message
+RESERVED = (
+    "add_generation_prompt",
+    "chat_template",
+    "continue_final_message",
+    "messages",
+    "tokenize",
+    "tools",
+)
+"""What `chat_template_kwargs` may not set: these are fields of the request, or none of its business."""
 
 
 class StreamOptions(Strict):
@@ -102,6 +50,7 @@ class StreamOptions(Strict):
 
     include_usage: bool = False
     include_obfuscation: Literal[False] = False
+    continuous_usage_stats: Literal[False] = False
 
 
 class BudgetRequest(Strict):
@@ -151,6 +100,23 @@ Token = Annotated[int, Field(ge=0)]
 Probability = Annotated[float, Field(gt=0, le=1)]
 
 
+class StructuredOutputs(Strict):
+    """vLLM's own constraints on a text; exactly one."""
+
+    json_: Schema | str | None = Field(None, alias="json")
+    regex: str | None = Field(None, max_length=LONGEST_SCHEMA)
+    choice: list[str] | None = Field(None, min_length=1, max_length=1024)
+    grammar: str | None = Field(None, max_length=LONGEST_SCHEMA)
+    json_object: Literal[True] | None = None
+    structural_tag: str | None = Field(None, max_length=LONGEST_SCHEMA)
+
+    @model_validator(mode="after")
+    def _one(self) -> StructuredOutputs:
+        if len(self.model_fields_set) != 1:
+            raise ValueError(f"give exactly one of {one_of(self.model_json_schema()['properties'])}")
+        return self
+
+
 class EngineFields(Strict):
     """vLLM's sampling fields (OpenAI's penalties among them), passed on to the engine as they are."""
 
@@ -165,6 +131,8 @@ class EngineFields(Strict):
     bad_words: list[Annotated[str, Field(min_length=1)]] | None = Field(None, max_length=128)
     skip_special_tokens: bool | None = None
     spaces_between_special_tokens: bool | None = None
+    thinking_token_budget: int | None = Field(None, ge=-1, le=2**31)
+    structured_outputs: StructuredOutputs | None = None
 
     @field_validator("logit_bias")
     @classmethod
@@ -176,7 +144,7 @@ class EngineFields(Strict):
 
     def extra(self) -> dict[str, Any]:
         """The fields that were given."""
-        given = self.model_dump(exclude_none=True, include=set(EngineFields.model_fields))
+        given = self.model_dump(exclude_none=True, by_alias=True, include=set(EngineFields.model_fields))
         if self.logit_bias is not None:
             given["logit_bias"] = {int(token): bias for token, bias in self.logit_bias.items()}
         return given
@@ -205,14 +173,30 @@ class ChatRequest(EngineFields):
     stream: bool = False
     stream_options: StreamOptions | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool = False
+    tools: list[Tool] = Field(default_factory=list, max_length=128)
+    tool_choice: Annotated[Any, AfterValidator(chosen)] = "auto"
+    parallel_tool_calls: bool = True
+    response_format: ResponseFormat | None = None
+    include_reasoning: bool = True
+    service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
 
-    def task(self) -> Task:
-        """What is to be solved."""
+    def task(self, style: Style | None = None) -> Task:
+        """What is to be solved by a model that writes in a style."""
         ttc = self.ttc or TTC()
+        given = {
+            "add_generation_prompt": self.add_generation_prompt,
+            "continue_final_message": self.continue_final_message or None,
+        }
         return Task(
             chat=Chat(
                 messages=tuple(message.to_dict() for message in self.messages),
-                template=self.chat_template_kwargs or {},
+                tools=tuple(tool.to_dict() for tool in self._shown_tools),
+                template={
+                    **(self.chat_template_kwargs or {}),
+                    **{name: value for name, value in given.items() if value is not None},
+                },
             ),
             sampling=Sampling(
                 max_tokens=self.max_completion_tokens or self.max_tokens,
@@ -224,10 +208,32 @@ class ChatRequest(EngineFields):
                 seed=self.seed,
                 logprobs=(self.top_logprobs or 0) if self.logprobs else None,
                 extra=self.extra(),
+                form=self._form(style or Style()),
             ),
             n=self.n,
             answer=ttc.answer,
             reference=ttc.reference,
+        )
+
+    @property
+    def _shown_tools(self) -> list[Tool]:
+        return [] if self.tool_choice == "none" else self.tools
+
+    def _form(self, style: Style) -> Form:
+        """What the answer is made of, and has to be."""
+        thoughts, kwargs = style.thoughts, self.chat_template_kwargs or {}
+        if thoughts is not None and not kwargs.get("enable_thinking", kwargs.get("thinking", True)):
+            # Templates that know these arguments do not open a thought then.
+            thoughts = replace(thoughts, opened=False)
+        choice = self.tool_choice
+        return Form(
+            thoughts=thoughts,
+            style=style.calls,
+            tools=schemas_of(self._shown_tools),
+            call=choice["name"] if isinstance(choice, dict) else choice == "required",
+            parallel=self.parallel_tool_calls,
+            json=None if self.response_format is None else self.response_format.json_form(),
+            begun=str(self.messages[-1].content) if self.continue_final_message else "",
         )
 
 
@@ -238,14 +244,8 @@ def parse(body: bytes, *, nesting: int) -> ChatRequest:
         InvalidRequest: naming the first field that is wrong and what it allows.
     """
     data = read_object(body, nesting=nesting)
-    given = _without_nulls(data)
-    for name in [name for name in given if name not in ChatRequest.model_fields]:
-        _refuse(name, given.pop(name))
-    try:
-        request = ChatRequest.model_validate(given)
-    except ValidationError as error:
-        raise invalid(error, ChatRequest) from None
-    _check_together(request)
+    request = admitted(_without_nulls(data), ChatRequest, refused=REFUSED, harmless=HARMLESS)
+    check(request)
     return request
 
 
@@ -281,31 +281,14 @@ def _without_nulls(data: dict[str, Any]) -> dict[str, Any]:
             else m
             for m in messages
         ]
-    for name in ("ttc", "stream_options"):
+    for name in ("ttc", "stream_options", "response_format", "structured_outputs"):
         if isinstance(value := given.get(name), dict):
             given[name] = {k: v for k, v in value.items() if v is not None}
     return given
 
 
-def _refuse(name: str, value: Any) -> None:
-    """Refuse a field that is not ours, unless its value asks for nothing."""
-    if name in HARMLESS:
-        return
-    if name not in REFUSED:
-        known = one_of([*ChatRequest.model_fields, *HARMLESS])
-        raise InvalidRequest(
-            f"unknown field {name!r:.80}; allowed: {known}", param=name[:80], code="unknown_parameter"
-        )
-    allowed, why = REFUSED[name]
-    if not any(value == a and type(value) is type(a) for a in allowed):
-        hint = f"leave it out or give {one_of(repr(a) for a in allowed)}" if allowed else "leave it out"
-        raise InvalidRequest(
-            f"{name} cannot be honoured: {why}; {hint}", param=name, code="unsupported_parameter"
-        )
-
-
-def _check_together(request: ChatRequest) -> None:
-    """What only two fields together make wrong.
+def check(request: ChatRequest) -> None:
+    """What only several fields together make wrong.
 
     Raises:
         InvalidRequest: naming one of them.
@@ -317,7 +300,7 @@ def _check_together(request: ChatRequest) -> None:
     limits = {request.max_tokens, request.max_completion_tokens} - {None}
     if len(limits) > 1:
         raise wrong("max_completion_tokens", "max_tokens is given with another value; give one of them")
-    if request.top_logprobs is not None and not request.logprobs:
+    if request.top_logprobs and not request.logprobs:
         raise wrong("top_logprobs", "only allowed together with logprobs: true")
     if request.stream_options is not None and not request.stream:
         raise wrong("stream_options", "only allowed together with stream: true")
@@ -326,8 +309,47 @@ def _check_together(request: ChatRequest) -> None:
     if request.ttc is not None and request.ttc.progress and not request.stream:
         raise wrong("ttc.progress", "only allowed together with stream: true")
     for i, message in enumerate(request.messages):
-        if message.content is None:
-            raise wrong(f"messages[{i}].content", "must be a string or a non-empty list of text parts")
+        if (fault := message.fault()) is not None:
+            raise wrong(f"messages[{i}].{fault[0]}", fault[1])
+    for name in request.chat_template_kwargs or ():
+        if name in RESERVED:
+            raise wrong(f"chat_template_kwargs.{name}", f"cannot be set here; {one_of(RESERVED)} cannot")
+    _check_tools(request, wrong)
+    _check_turn(request, wrong)
+
+
+def _check_tools(request: ChatRequest, wrong: Callable[[str, str], InvalidRequest]) -> None:
+    names = [tool.function.name for tool in request.tools]
+    if double := next((name for name in names if names.count(name) > 1), None):
+        raise wrong("tools", f"two have the name {double!r}")
+    choice = request.tool_choice
+    if choice == "required" and not names:
+        raise wrong("tool_choice", "'required' needs tools; give them, or 'none' or 'auto'")
+    if isinstance(choice, dict) and choice["name"] not in names:
+        raise wrong("tool_choice", f"there is no tool {choice['name']!r:.80}; there are {one_of(names)}")
+    form = request.response_format
+    if form is not None and form.type == "json_schema" and form.json_schema is None:
+        raise wrong("response_format.json_schema", "is required with type 'json_schema'")
+    if form is not None and form.type != "json_schema" and form.json_schema is not None:
+        raise wrong("response_format.json_schema", "only goes with type 'json_schema'")
+    demands = form is not None and form.type != "text"
+    if demands and choice not in ("none", "auto"):
+        raise wrong("response_format", "cannot be demanded together with a tool call (tool_choice)")
+    if request.structured_outputs is not None and (demands or names):
+        raise wrong("structured_outputs", "cannot be combined with response_format or tools")
+
+
+def _check_turn(request: ChatRequest, wrong: Callable[[str, str], InvalidRequest]) -> None:
+    if not request.continue_final_message:
+        return
+    if request.add_generation_prompt is not False:
+        raise wrong("continue_final_message", "needs add_generation_prompt: false")
+    last = request.messages[-1]
+    if last.role != "assistant" or not last.content:
+        raise wrong("continue_final_message", "the last message must be one of role 'assistant' with text")
+    demands = request.response_format is not None and request.response_format.type != "text"
+    if demands or request.tools:
+        raise wrong("continue_final_message", "cannot be combined with tools or a response_format")
 
 
 def _depth(data: Any) -> int:

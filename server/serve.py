@@ -7,14 +7,19 @@ import signal
 
 import uvicorn
 
+from mull.server import logs
 from mull.server.app import create_app
 from mull.server.settings import Settings
 
 log = logging.getLogger(__name__)
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: Settings, *, json_logs: bool = False) -> int:
     """Serve until SIGTERM or SIGINT. The port is bound at once; `/ready` tells when the models are up.
+
+    Args:
+        settings: The configuration.
+        json_logs: Whether to log as JSON Lines.
 
     Returns:
         The exit status: 1 when the port is taken or something could not be started.
@@ -22,6 +27,8 @@ def serve(settings: Settings) -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
+    if json_logs:
+        logs.as_json()
     failed = False
 
     def stop() -> None:

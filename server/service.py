@@ -6,14 +6,18 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from mull.answers import Answers
 from mull.budget import Budget
 from mull.errors import MullError, VerifierUnavailable
 from mull.protocols import Generator, Retriever, Verifier
 from mull.run import Run
+from mull.server.callers import Caller
 from mull.server.choose import Plan
+from mull.server.demands import demanded, judged, thought_tokens
 from mull.server.errors import cause_of
 from mull.server.metrics import Metrics
 from mull.server.pool import Loaded, VerifierPool
@@ -34,6 +38,9 @@ from mull.types import (
     Task,
 )
 
+if TYPE_CHECKING:
+    from mull.server.live import RunningRequests
+
 CANCELLED = 499
 """Status under which requests are counted whose client went away."""
 
@@ -52,6 +59,8 @@ class Solved:
     seconds: float
     fallback: str | None = None
     """The verifier that was down, when majority vote answered in its place."""
+    thought_tokens: int = 0
+    """Generated tokens of the returned choices that are thoughts."""
 
     @property
     def choices(self) -> list[Choice]:
@@ -63,7 +72,7 @@ class Solved:
 
     @property
     def shown_tokens(self) -> int:
-        """Generated tokens of the returned choices; a prefix that they share counts once."""
+        """Generated tokens of the returned contents; a prefix that they share counts once."""
         nodes = self.run.trace.nodes
         path: set[int] = set()
         for choice in self.choices:
@@ -71,7 +80,7 @@ class Solved:
             while node is not None and node not in path:
                 path.add(node)
                 node = nodes[node].parent
-        return sum(nodes[node].tokens for node in path)
+        return max(0, sum(nodes[node].tokens for node in path) - self.thought_tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +89,7 @@ class Job:
 
     plan: Plan
     task: Task
+    caller: Caller = field(default_factory=Caller)
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: int = field(default_factory=lambda: int(time.time()))
     begun: asyncio.Event = field(default_factory=asyncio.Event)
@@ -111,6 +121,7 @@ class Service:
         retrievers: Mapping[str, Retriever],
         answers: Answers,
         metrics: Metrics,
+        live: RunningRequests,
         fallback: bool,
         keep: Callable[[Served], None] | None = None,
     ) -> None:
@@ -119,6 +130,7 @@ class Service:
         self._retrievers = retrievers
         self._answers = answers
         self._metrics = metrics
+        self._live = live
         self._fallback = fallback
         self._keep = keep
 
@@ -140,16 +152,19 @@ class Service:
             InvalidRequest: the engine refuses the prompt, or the budget allowed nothing.
             Unavailable: the engine or (without a fallback) the verifier does not answer.
         """
-        if job.plan.verifier is None:
-            return await self._solve(job, None, commit, listener)
-        # One version of the verifier for all of the request, even if another is loaded meanwhile.
-        with self._verifiers.lease(job.plan.verifier) as loaded:
-            return await self._solve(job, loaded, commit, listener)
+        names = job.plan.verifier, job.plan.difficulty
+        # One version of each verifier for all of the request, even if another is loaded meanwhile.
+        with ExitStack() as leases:
+            loaded, difficulty = (
+                None if name is None else leases.enter_context(self._verifiers.lease(name)) for name in names
+            )
+            return await self._solve(job, loaded, difficulty, commit, listener)
 
     async def _solve(
         self,
         job: Job,
         loaded: Loaded | None,
+        difficulty: Loaded | None,
         commit: Callable[[Chunk], None] | None,
         listener: Listener | None,
     ) -> Solved:
@@ -164,12 +179,14 @@ class Service:
             generator=_Noticed(self._generators[plan.model], job.begun),
             answers=self._answers,
             verifier=heard,
+            difficulty=None if difficulty is None else difficulty.verifier,
             models={name: _Noticed(other, job.begun) for name, other in self._generators.items()},
             retrievers=self._retrievers,
             budget=Budget(plan.limits),
             trace=trace,
             commit=promises,
         )
+        self._live.begin(job, run, loaded, lambda: heard is not None and heard.busy)
         status, solved, failure = 500, None, None
         with self._metrics.running.labels(plan.model).track_inprogress():
             try:
@@ -183,23 +200,24 @@ class Service:
                 raise
             finally:
                 self._count(plan, run, solved, status)
+                served = Served(
+                    job=job,
+                    run=run,
+                    solved=solved,
+                    status=status,
+                    error=failure,
+                    verifier=loaded,
+                    seconds=run.budget.seconds,
+                )
+                # Kept before it is no longer running: at no moment it is neither.
                 if self._keep is not None:
-                    seconds = run.budget.seconds
-                    self._keep(
-                        Served(
-                            job=job,
-                            run=run,
-                            solved=solved,
-                            status=status,
-                            error=failure,
-                            verifier=loaded,
-                            seconds=seconds,
-                        )
-                    )
+                    self._keep(served)
+                self._live.end(served)
         return solved
 
     async def _answer(self, job: Job, run: Run, heard: _Heard | None) -> Solved:
         down = None
+        await self._answers.check(job.task.form)
         try:
             answer = await _unwrapped(job.plan.strategy(job.task, run))
         except VerifierUnavailable as error:
@@ -207,8 +225,14 @@ class Service:
                 raise
             down = error.name
             answer = await _vote(job.plan.strategy, run, heard.candidates, error)
-        return Solved(
+        answer = await demanded(answer, run, steps=job.plan.strategy.needs.continues)
+        solved = Solved(
             plan=job.plan, task=job.task, run=run, answer=answer, seconds=run.budget.seconds, fallback=down
+        )
+        generator, form = self._generators[job.plan.model], job.task.form
+        return replace(
+            solved,
+            thought_tokens=sum([await thought_tokens(c, form, generator) for c in solved.choices]),
         )
 
     def _count(self, plan: Plan, run: Run, solved: Solved | None, status: int) -> None:
@@ -264,10 +288,21 @@ class _Heard:
         self._inner = inner
         self.name, self.kind = inner.name, inner.kind
         self.candidates: Sequence[Candidate] = ()
+        self._calls = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is being asked now."""
+        return self._calls > 0
 
     async def score(self, task: Task, candidates: Sequence[Candidate]) -> list[Score]:
         self.candidates = candidates
-        return await self._inner.score(task, candidates)
+        shown = [judged(candidate, task.form, self.kind) for candidate in candidates]
+        self._calls += 1
+        try:
+            return await self._inner.score(task, shown)
+        finally:
+            self._calls -= 1
 
 
 async def _vote(

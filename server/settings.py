@@ -15,6 +15,7 @@ from pydantic_settings import (
 )
 
 from mull.errors import MullError, one_of
+from mull.form import CallStyle, Thoughts
 from mull.retrieval.config import RetrieverConfig
 from mull.server import calibration
 from mull.server.errors import invalid
@@ -41,6 +42,14 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class ReasoningSettings(Part):
+    """How a model marks what it thinks before it answers."""
+
+    open: str = Field("<think>", min_length=1, max_length=64)
+    close: str = Field("</think>", min_length=1, max_length=64)
+    opened: bool = Field(False, description="Whether the chat template opens the thought already.")
+
+
 class ModelSettings(Part):
     """A served model: a folder or Hugging Face name that vLLM loads here, or a server that has it."""
 
@@ -50,6 +59,18 @@ class ModelSettings(Part):
     api_key_env: str | None = Field(None, description="Environment variable with the key for `url`.")
     context: int | None = Field(None, ge=16, description="Longest prompt plus completion, in tokens.")
     options: dict[str, Any] = Field(default_factory=dict, description="Arguments of vLLM's AsyncEngineArgs.")
+    reasoning: Literal["think"] | ReasoningSettings | None = Field(
+        None, description="How the model marks its thoughts; think: as <think>...</think>."
+    )
+    tool_parser: CallStyle | None = Field(None, description="How the model writes tool calls.")
+    images: bool = Field(False, description="Whether the model at `url` takes images.")
+
+    @property
+    def thoughts(self) -> Thoughts | None:
+        """How the model marks its thoughts."""
+        if self.reasoning is None or self.reasoning == "think":
+            return None if self.reasoning is None else Thoughts()
+        return Thoughts(**self.reasoning.model_dump())
 
     @model_validator(mode="after")
     def _one_place(self) -> ModelSettings:
@@ -59,6 +80,8 @@ class ModelSettings(Part):
             raise ValueError("served_as and api_key_env only go with url")
         if self.url is not None and self.options:
             raise ValueError("options only go with path")
+        if self.url is None and self.images:
+            raise ValueError("images only go with url")
         return self
 
 
@@ -84,6 +107,7 @@ class MaxLimits(Part):
     """What one request may ask for at most."""
 
     n: int = Field(128, ge=1, le=1024, description="Choices.")
+    prompts: int = Field(128, ge=1, le=4096, description="Prompts of one request to /v1/completions.")
     tokens: int | None = Field(
         None, ge=1, description="Budget of generated tokens, also when none is asked for."
     )
@@ -104,8 +128,38 @@ class TraceSettings(Part):
     text: bool = Field(True, description="Keep prompts, answers and references, not figures alone.")
 
 
+class ResponseSettings(Part):
+    """What is kept of answers to /v1/responses, in memory, so that `previous_response_id` can name them."""
+
+    max_count: int = Field(1000, ge=0, description="Responses kept; 0 keeps none.")
+    max_age_hours: float = Field(24.0, gt=0, description="Hours that a response is kept.")
+    max_bytes: int = Field(256 * 2**20, ge=0, description="Bytes of all of them, about.")
+
+
+class BatchSettings(Part):
+    """Files and batches: see `mull.server.batches`."""
+
+    dir: Path | None = Field(
+        None, description="Folder of files and batches, of this server alone; none: there are none."
+    )
+    concurrency: int = Field(8, ge=1, description="Requests of batches that are under way at a time.")
+    pause_at: int = Field(
+        4, ge=1, description="Interactive requests running at which no request of a batch is begun."
+    )
+    file_bytes: int = Field(200 * 2**20, ge=1024, description="Size of one uploaded file.")
+    total_bytes: int = Field(10 * 2**30, ge=1024, description="Size of all files, above which none is taken.")
+    max_requests: int = Field(50_000, ge=1, description="Requests in one batch.")
+    max_age_days: float = Field(30.0, gt=0, description="Days that files and finished batches are kept.")
+
+
 BUNDLE: dict[str, Any] = {
-    "models": {"mull-tiny": {"path": str(BUNDLED / "policy")}},
+    "models": {
+        "mull-tiny": {
+            "path": str(BUNDLED / "policy"),
+            # Where a grammar allows white space, so small a model writes nothing else.
+            "options": {"structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True}},
+        }
+    },
     "verifiers": {
         # Its card says how it compares with the heads in models/orm and models/prm, which it beats by far.
         "solver": {
@@ -178,6 +232,11 @@ class Settings(BaseSettings):
         description="Environment variable with the key of administrators; not set: their routes are closed.",
     )
     traces: TraceSettings = Field(default_factory=TraceSettings)
+    batches: BatchSettings = Field(default_factory=BatchSettings)
+    responses: ResponseSettings = Field(default_factory=ResponseSettings)
+    bench_dir: Path | None = Field(
+        None, description="What `mull bench --out` wrote, or a folder of such folders: shown by the page."
+    )
     verifier_dirs: list[Path] = Field(
         default_factory=list,
         description="Where verifiers may be reloaded from; by default beside the configured model.",

@@ -19,6 +19,7 @@ HEADERS = [
 DONE = b"data: [DONE]\n\n"
 
 
-def event(data: dict[str, Any]) -> bytes:
-    """One event with JSON data."""
-    return b"data: " + to_json(data, inf_nan_mode="null") + b"\n\n"
+def event(data: dict[str, Any], *, name: str | None = None) -> bytes:
+    """One event with JSON data; some formats name theirs."""
+    named = b"" if name is None else b"event: " + name.encode() + b"\n"
+    return named + b"data: " + to_json(data, inf_nan_mode="null") + b"\n\n"

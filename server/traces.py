@@ -6,6 +6,7 @@ and counted. A folder belongs to one server at a time.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -23,7 +24,8 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from mull.errors import NotFound
+from mull.errors import InvalidRequest, NotFound
+from mull.server.callers import Caller
 from mull.server.feedback import FeedbackLog
 
 log = logging.getLogger(__name__)
@@ -262,9 +264,43 @@ class TraceStore:
             log.warning("%s: %d lines cannot be read", path, broken)
 
 
+def stored(store: TraceStore | None, what: str) -> TraceStore:
+    """The traces.
+
+    Args:
+        store: They, or None where none are kept.
+        what: What they are wanted for.
+
+    Raises:
+        InvalidRequest: none are kept.
+    """
+    if store is None:
+        raise InvalidRequest(
+            f"{what}: no traces are kept; set traces.dir in the configuration (MULL_TRACES__DIR)",
+            code="traces_not_configured",
+        )
+    return store
+
+
+async def readable(store: TraceStore, name: str, caller: Caller) -> Mapping[str, Any]:
+    """A trace as lists show it, if the caller may read it.
+
+    Raises:
+        NotFound: there is none of this id, or not for this caller.
+    """
+    row = await asyncio.to_thread(store.row, name)
+    if not caller.may_read(row["owner"]):
+        raise _unknown(name)
+    return row
+
+
 def light(trace: Mapping[str, Any]) -> dict[str, Any]:
     """A trace as lists show it."""
-    return {name: trace[name] for name in LIGHT} | {"nodes": len(trace["nodes"])}
+    # Lines of earlier versions name no owner.
+    return {name: trace[name] for name in LIGHT} | {
+        "owner": trace.get("owner"),
+        "nodes": len(trace["nodes"]),
+    }
 
 
 def _unknown(name: str, param: str = "trace_id") -> NotFound:

@@ -38,7 +38,8 @@ class Level(BaseModel):
 class Adaptive(StrategyModel):
     """Draws `samples` answers as a probe, turns them into a signal of ease, and goes on as its level says.
 
-    The first level whose `at_least` the signal reaches decides. Its strategy is given the probe's answers:
+    With `difficulty` nothing is drawn: a head trained for it reads the question alone. The first level whose
+    `at_least` the signal reaches decides. Its strategy is given the probe's answers:
     one that samples whole answers pays for the rest only. Answers of the probe that it did not use stay
     candidates behind its own. A probe cut short by the budget is judged by what there is of it; when nothing
     is left for the level, the probe's own vote is the answer.
@@ -53,12 +54,14 @@ class Adaptive(StrategyModel):
         "samples generations (and scores, by score), then the level's cost less the samples that it reuses"
     )
 
-    samples: int = Field(4, ge=1, le=64, description="How many answers the probe draws.")
-    signal: Literal["agreement", "confidence", "score"] = Field(
+    samples: int = Field(
+        4, ge=1, le=64, description="How many answers the probe draws; none with signal difficulty."
+    )
+    signal: Literal["agreement", "confidence", "score", "difficulty"] = Field(
         "agreement",
         description=(
             "What says how easy the question is: the share of the probe's most frequent answer, its mean "
-            "token probability, or its mean verifier score."
+            "token probability, its mean verifier score, or what a verifier of kind difficulty says of it."
         ),
     )
     levels: Many[Level] = Field(
@@ -86,27 +89,36 @@ class Adaptive(StrategyModel):
         needs = super().needs
         for level in self.levels:
             needs |= level.inner.needs
-        return needs | Needs(verifier="outcome") if self.signal == "score" else needs
+        return needs | Needs(
+            verifier="outcome" if self.signal == "score" else None, difficulty=self.signal == "difficulty"
+        )
 
     def cost(self) -> Cost:
         """The probe and the dearest level."""
         dearest = Cost(generations=0)
         for level in self.levels:
             dearest |= level.inner.cost()
+        if self.signal == "difficulty":
+            return dearest
         return dearest + Cost(generations=self.samples, scores=self.samples if self.signal == "score" else 0)
 
     async def __call__(self, task: Task, run: Run) -> Answer:
         """Probe, choose a level, solve."""
+        if self.signal == "difficulty":
+            return await self._level(await run.ease() or 0.0, [], run)
         probe = await self._probe(run)
         choices = await read(run, probe)
         signal = await self._measure(choices, run)
-        number = next(i for i, level in enumerate(self.levels) if signal >= level.at_least)
-        node = run.mark("adaptive", signal=signal, by=self.signal, level=number, samples=len(probe))
         try:
-            answer = await self.levels[number].inner.solve(run, drawn=probe, under=node, commits=True)
+            answer = await self._level(signal, probe, run)
         except BudgetTooSmall:
             return by_votes(choices, [1.0] * len(choices))
         return followed_by(answer, choices, run)
+
+    async def _level(self, signal: float, probe: Sequence[Candidate], run: Run) -> Answer:
+        number = next(i for i, level in enumerate(self.levels) if signal >= level.at_least)
+        node = run.mark("adaptive", signal=signal, by=self.signal, level=number, samples=len(probe))
+        return await self.levels[number].inner.solve(run, drawn=probe, under=node, commits=True)
 
     async def _probe(self, run: Run) -> list[Candidate]:
         asked = run.task.sampling

@@ -13,4 +13,6 @@ def aside(sampling: Sampling, *, temperature: float | None = None) -> Sampling:
     A temperature given here takes the place of the task's; log-probabilities are not asked for.
     """
     told = sampling.temperature if temperature is None else temperature
-    return replace(sampling, stop=(), step=None, logprobs=None, extra={}, temperature=told)
+    return replace(
+        sampling, stop=(), step=None, logprobs=None, extra={}, temperature=told, form=sampling.form.aside
+    )

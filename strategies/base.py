@@ -34,6 +34,8 @@ class Needs:
     """An engine that tells which tokens end an answer."""
     retriever: bool = False
     """A retriever."""
+    difficulty: bool = False
+    """A verifier of kind `difficulty`, beside that of the answers."""
 
     def __or__(self, other: Needs) -> Needs:
         """What both together need."""
@@ -43,6 +45,7 @@ class Needs:
             continues=self.continues or other.continues,
             ends=self.ends or other.ends,
             retriever=self.retriever or other.retriever,
+            difficulty=self.difficulty or other.difficulty,
         )
 
 

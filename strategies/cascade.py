@@ -18,6 +18,7 @@ from mull.strategies.base import Cost, Many, Needs, StrategyModel
 from mull.strategies.leftover import followed_by
 from mull.strategies.majority_vote import MajorityVote
 from mull.strategies.nested import Inner
+from mull.strategies.ranking import behind
 from mull.types import Answer, Candidate, Choice, Task
 
 
@@ -96,7 +97,7 @@ class Cascade(StrategyModel):
                 continue
             run.trace.annotate(node, confidence=found.confidence, at_least=stage.at_least)
             answers.append(followed_by(found, answers[-1].choices, run) if answers else found)
-            if found.best.candidate.complete and (found.confidence or 0.0) >= stage.at_least:
+            if not any(behind(found.best)) and (found.confidence or 0.0) >= stage.at_least:
                 break
         return answers[-1]
 

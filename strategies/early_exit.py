@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from mull.form import Form
 from mull.run import Run
 from mull.strategies.base import Cost
 from mull.strategies.ranking import by_score, read
@@ -92,10 +93,10 @@ class EarlyExit(Thinking):
         """What the model would answer now; None when that cannot be read."""
         asked = await run.append(thinking, self.probe, kind="probe")
         stop = (*run.task.sampling.stop, "\n")
-        sampling = replace(run.task.sampling, temperature=0.0, stop=stop)
+        sampling = replace(run.task.sampling, temperature=0.0, stop=stop, form=Form())
         drawn = await run.collect(asked, span=self.probe_tokens, sampling=sampling, kind="probe")
         said = [replace(reply, steps=(self.probe, *reply.steps[len(asked.steps) :])) for reply in drawn]
-        return next(iter(await run.answers_of(said)), None)
+        return next(iter(await run.answers_of(said, bare=True)), None)
 
     async def _agreed(self, replies: Sequence[str | None], run: Run) -> bool:
         last = replies[-self.agree :]

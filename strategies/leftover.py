@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mull.run import Run
+from mull.strategies.ranking import behind
 from mull.types import Answer, Choice
 
 
@@ -19,7 +20,7 @@ def followed_by(answer: Answer, others: Sequence[Choice], run: Run) -> Answer:
     added = [choice for choice in others if choice.candidate.node not in known]
     ranked = sorted(
         (*answer.choices, *added),
-        key=lambda c: (not c.candidate.text.startswith(run.committed), not c.candidate.complete),
+        key=lambda c: (not c.candidate.text.startswith(run.committed), *behind(c)),
     )
     same = ranked[0] is answer.best
     return replace(answer, choices=tuple(ranked), confidence=answer.confidence if same else None)

@@ -15,7 +15,7 @@ from mull.run import Run
 from mull.strategies.base import Cost, StrategyModel
 from mull.strategies.panel import Models, numbered, shown, write, writers
 from mull.strategies.prompts import fill, holding
-from mull.strategies.ranking import by_votes, read
+from mull.strategies.ranking import behind, by_votes, read
 from mull.strategies.turns import rephrased
 from mull.types import Answer, Candidate, Chat, Task
 
@@ -123,7 +123,7 @@ class MixtureOfAgents(StrategyModel):
             voted.choices,
             key=lambda c: (
                 not c.candidate.text.startswith(run.committed),
-                not c.candidate.complete,
+                *behind(c),
                 c.candidate is not final,
             ),
         )

@@ -1,7 +1,8 @@
 """From candidates to an ordered answer: reading, voting and ranking, shared by the strategies.
 
-Everywhere, what is cut off ranks behind what is complete, what has no answer never votes, and ties go to
-the earlier sample, never to the one that happened to finish first.
+Everywhere, what is cut off ranks behind what is complete, and what is not as the task's form demands behind
+what is; what has no answer never votes; and ties go to the earlier sample, never to the one that happened to
+finish first.
 """
 
 from __future__ import annotations
@@ -26,16 +27,21 @@ async def read(run: Run, candidates: Sequence[Candidate]) -> list[Choice]:
             f"the budget allowed no answer at all: {run.stopped} ran out first; allow more",
             param="ttc.budget",
         )
-    answers = await run.answers_of(candidates)
+    answers, fits = await run.answers_of(candidates), await run.fitting(candidates)
     groups = await run.group(answers)
     spelling: dict[int, str] = {}
     for answer, group in zip(answers, groups, strict=True):
         if answer is not None and group is not None:
             spelling.setdefault(group, answer)
     return [
-        Choice(candidate=c, answer=None if group is None else spelling[group])
-        for c, group in zip(candidates, groups, strict=True)
+        Choice(candidate=c, answer=None if group is None else spelling[group], fits=fit)
+        for c, group, fit in zip(candidates, groups, fits, strict=True)
     ]
+
+
+def behind(choice: Choice) -> tuple[bool, bool]:
+    """What puts a choice behind others, whatever it scores: not being as demanded, being cut off."""
+    return not choice.fits, not choice.candidate.complete
 
 
 def with_scores(choices: Sequence[Choice], scores: Sequence[Score], how: Aggregation) -> list[Choice]:
@@ -48,7 +54,7 @@ def with_scores(choices: Sequence[Choice], scores: Sequence[Score], how: Aggrega
 
 def by_score(choices: Sequence[Choice]) -> Answer:
     """Rank by score; the best choice's score is the confidence."""
-    ranked = sorted(choices, key=lambda c: (not c.candidate.complete, c.score is None, -(c.score or 0.0)))
+    ranked = sorted(choices, key=lambda c: (*behind(c), c.score is None, -(c.score or 0.0)))
     return Answer(choices=tuple(ranked), confidence=ranked[0].score)
 
 
@@ -71,6 +77,7 @@ def by_votes(choices: Sequence[Choice], weights: Sequence[float]) -> Answer:
     ranked = sorted(
         (replace(c, votes=None if c.answer is None else votes[c.answer]) for c in choices),
         key=lambda c: (
+            not c.fits,
             c.votes is None,
             not c.candidate.complete,
             -(c.votes or 0.0),

@@ -16,7 +16,7 @@ from mull.run import Run
 from mull.strategies.asides import aside
 from mull.strategies.base import Cost, Needs, StrategyModel
 from mull.strategies.nested import Inner
-from mull.strategies.ranking import read
+from mull.strategies.ranking import behind, read
 from mull.strategies.single import Single
 from mull.strategies.turns import follow_up
 from mull.types import Answer, Candidate, Choice, Task
@@ -104,9 +104,9 @@ async def _latest_first(run: Run, versions: Sequence[Candidate], first: Answer) 
     choices = [
         _as_before(choice, scored.get(choice.candidate.node)) for choice in await read(run, candidates)
     ]
-    ranked = sorted(choices[: len(versions)], key=lambda c: (not c.candidate.complete, c.answer is None))
+    ranked = sorted(choices[: len(versions)], key=lambda c: (*behind(c), c.answer is None))
     others = choices[len(versions) :]
-    ordered = sorted([*ranked, *others], key=lambda c: not c.candidate.complete)
+    ordered = sorted([*ranked, *others], key=behind)
     return Answer(
         choices=tuple(ordered),
         confidence=first.confidence if len(versions) == 1 else None,

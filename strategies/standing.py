@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mull.strategies.ranking import by_votes
+from mull.strategies.ranking import behind, by_votes
 from mull.types import Answer, Choice
 
 
@@ -16,7 +16,8 @@ def standing(choices: Sequence[Choice]) -> list[Choice]:
     What is cut off may not. Nor may what has no readable answer, unless nothing has one: then (in tasks
     without a final answer) different texts are different answers.
     """
-    complete = [c for c in choices if c.candidate.complete]
+    complete = [c for c in choices if c.candidate.complete and c.fits]
+    complete = complete or [c for c in choices if c.candidate.complete]
     able = [c for c in complete if c.answer is not None] or complete
     places = {key: at for at, (key, _) in enumerate(Counter(_key(c) for c in able).most_common())}
     return sorted(able, key=lambda c: places[_key(c)])
@@ -37,7 +38,7 @@ def ranked(choices: Sequence[Choice], order: Sequence[Choice]) -> Answer:
     scores = {c.candidate.node: c.score for c in order}
     ordered = sorted(
         (replace(c, score=scores.get(c.candidate.node)) for c in voted.choices),
-        key=lambda c: (not c.candidate.complete, places.get(c.candidate.node, len(places))),
+        key=lambda c: (*behind(c), places.get(c.candidate.node, len(places))),
     )
     cast = sum(1 for c in choices if c.answer is not None)
     votes = ordered[0].votes

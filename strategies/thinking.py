@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from mull.form import Form
 from mull.run import Run
 from mull.strategies.base import Needs, StrategyModel
 from mull.types import Candidate, Sampling
@@ -38,7 +39,7 @@ def thoughts(run: Run, end: str | None) -> Sampling | None:
 
     The request's own stop strings are for the answer, where thinking and answer are apart.
     """
-    return None if end is None else replace(run.task.sampling, stop=(end,))
+    return None if end is None else replace(run.task.sampling, stop=(end,), form=Form())
 
 
 def answered(candidate: Candidate, run: Run, end: str | None) -> bool:

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from mull.training.data.cli import app as rows_app
 from mull.training.data.drawing import app as drawing_app
 from mull.training.data.from_traces_command import from_traces_command
-from mull.training.told import told
+from mull.training.told import AsJson, told
 
 if TYPE_CHECKING:
     from mull.training.bundled.loop import Report
@@ -97,6 +97,7 @@ def run_recipe(
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Another value, as in training.steps=10."),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what is said as JSON Lines.")] = False,
 ) -> None:
     """Train by a recipe; run it again after a kill and it goes on."""
     from mull.training.config import load
@@ -105,11 +106,17 @@ def run_recipe(
     with told(), Progress() as progress:
         from mull.training.runner import dry, run
 
+        def say_json(line: str) -> None:
+            typer.echo(json.dumps({"said": line}, ensure_ascii=False))
+
+        say = say_json if as_json else progress.say
         read = load(recipe, change or ())
         if dry_run:
-            dry(read, say=progress.say)
-        else:
-            run(read, say=progress.say, callbacks=[progress.callback()])
+            dry(read, say=say)
+            return
+        model = run(read, say=say, callbacks=[progress.callback()])
+        if as_json:
+            typer.echo(json.dumps({"model": str(model)}))
 
 
 @train_app.command()
@@ -207,6 +214,7 @@ def evaluate(
     samples: Annotated[int, typer.Option(min=16, help="Samples of each.")] = 64,
     out: Annotated[Path, typer.Option(help="All figures as JSON.")] = Path("runs/figures.json"),
     cards: Annotated[bool, typer.Option(help="Write the figures into the models' cards.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure policy and verifiers on problems that no training saw; fails when no verifier helps."""
     from rich.console import Console
@@ -219,10 +227,13 @@ def evaluate(
     reports.save(report, out)
     if cards:
         reports.write_cards(report, models)
-    table = Table("model", "figure", "value", "95 % interval")
-    for model, figures in report.figures.items():
-        for name, figure in figures.items():
-            table.add_row(model, name, f"{figure.value:.3f}", f"{figure.low:.3f} to {figure.high:.3f}")
-    Console().print(table)
+    if as_json:
+        typer.echo(out.read_text())
+    else:
+        table = Table("model", "figure", "value", "95 % interval")
+        for model, figures in report.figures.items():
+            for name, figure in figures.items():
+                table.add_row(model, name, f"{figure.value:.3f}", f"{figure.low:.3f} to {figure.high:.3f}")
+        Console().print(table)
     if not any(report.helps(verifier) for verifier in ("solver", "prm", "orm")):
         raise typer.Exit(1)

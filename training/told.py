@@ -1,9 +1,18 @@
-"""Errors of training on the command line."""
+"""Errors and outcomes of training on the command line."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")]
+
+
+def tell(line: str, as_json: bool, **fields: Any) -> None:
+    """Say what was made: in a line on standard error, or as one line of JSON on standard output."""
+    typer.echo(json.dumps(fields, ensure_ascii=False) if as_json else line, err=not as_json)
 
 
 @contextmanager

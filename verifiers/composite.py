@@ -40,6 +40,8 @@ class CompositeVerifier:
     ) -> None:
         if not parts:
             raise ValueError("a composite verifier needs parts")
+        if alone := [part.name for part in parts if part.kind == "difficulty"]:
+            raise ValueError(f"{alone[0]} judges questions, not answers: it cannot be a part of a composite")
         if weights is not None and (len(weights) != len(parts) or min(weights) < 0 or not any(weights)):
             raise ValueError("a composite verifier needs one weight a part, not negative, not all 0")
         self.name = name

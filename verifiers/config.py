@@ -13,12 +13,14 @@ from mull.errors import InvalidRequest, one_of
 from mull.protocols import Verifier
 from mull.verifiers.code import CodeVerifier
 from mull.verifiers.composite import CompositeVerifier
+from mull.verifiers.difficulty import DifficultyVerifier
 from mull.verifiers.engine import Engine
 from mull.verifiers.formats import TokenLogprobs
 from mull.verifiers.grounding import GroundingVerifier
 from mull.verifiers.kinds import (
     CodeConfig,
     CompositeConfig,
+    DifficultyConfig,
     FormatConfig,
     GenerativeConfig,
     GroundingConfig,
@@ -222,6 +224,11 @@ class _Builder:
             case OrmConfig():
                 engine, reader = self._model(name, config, config.template)
                 return OutcomeVerifier(name, engine, reader, temperature=config.temperature, bias=config.bias)
+            case DifficultyConfig():
+                engine, reader = self._model(name, config, None)
+                return DifficultyVerifier(
+                    name, engine, reader, temperature=config.temperature, bias=config.bias
+                )
             case PrmConfig():
                 return self._process(name, config)
             case LikelihoodConfig():
@@ -341,7 +348,7 @@ def _stepwise(config: Stepwise) -> dict[str, Any]:
 def _needs(config: VerifierConfig) -> list[_Need]:
     """The models that a verifier runs on."""
     match config:
-        case OrmConfig():
+        case OrmConfig() | DifficultyConfig():
             return [_Need(config.model, "classify", config.options)]
         case PrmConfig(format=TokenLogprobs()) | GenerativeConfig():
             return [_Need(config.model, "generate", config.options)]

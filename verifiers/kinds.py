@@ -49,6 +49,14 @@ class OrmConfig(Model):
     bias: float = 0.0
 
 
+class DifficultyConfig(Model):
+    """A head that reads the question alone: see `DifficultyVerifier`."""
+
+    kind: Literal["difficulty"]
+    temperature: float = Field(1.0, gt=0)
+    bias: float = 0.0
+
+
 class PrmConfig(Stepwise):
     """A process reward model in one of the published formats: see `mull.verifiers.formats`."""
 
@@ -170,6 +178,7 @@ class PluginConfig(Config):
 
 VerifierConfig = Annotated[
     OrmConfig
+    | DifficultyConfig
     | PrmConfig
     | LikelihoodConfig
     | GenerativeConfig

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _BRANCH = "grey42"
+
+Node = Mapping[str, Any]
 
 
 def printable(text: str) -> str:
@@ -40,29 +44,55 @@ def summary(completion: Mapping[str, Any]) -> str:
     return printable(" · ".join(map(str, parts)))
 
 
-def tree(ttc: Mapping[str, Any]) -> Tree:
-    """The search: a line a node with score and tokens; what led to the answer bold, what was given up dim."""
-    nodes: Sequence[Mapping[str, Any]] = ttc["trace"]
-    best = ttc["candidates"][0]["node"] if ttc.get("candidates") else None
-    chosen = _path(nodes, best)
-    root = Tree(Text(str(ttc["strategy"]), style="bold"), guide_style=_BRANCH)
-    branches = {0: root}
-    for node in nodes[1:]:
-        line = _line(node, chosen=node["id"] in chosen, best=node["id"] == best)
-        branches[node["id"]] = branches[node["parent"]].add(line)
+def tree(nodes: Iterable[Node], title: str, *, best: int | None = None) -> Tree:
+    """The search: a line a node with score and tokens; what led to the answer bold, what was given up dim.
+
+    Args:
+        nodes: In the order of their ids; one whose parent is not among them hangs on the root.
+        title: Of the root.
+        best: The node that is the answer, once it is known.
+    """
+    known = {node["id"]: node for node in nodes}
+    chosen = _path(known, best)
+    root = Tree(Text(printable(title), style="bold"), guide_style=_BRANCH)
+    branches: dict[int, Tree] = {}
+    for id, node in known.items():
+        if node["parent"] is not None:
+            line = _line(node, chosen=id in chosen, best=id == best)
+            branches[id] = branches.get(node["parent"], root).add(line)
     return root
 
 
-def _path(nodes: Sequence[Mapping[str, Any]], node: int | None) -> set[int]:
+def votes(counted: Sequence[tuple[str, float]]) -> Table:
+    """Answers with a bar each."""
+    table = Table.grid(padding=(0, 1))
+    table.add_column(max_width=30, no_wrap=True, overflow="ellipsis", justify="right")
+    table.add_column(width=30)
+    table.add_column(justify="right")
+    most = max((votes for _, votes in counted), default=0)
+    for i, (answer, votes) in enumerate(counted):
+        style = "green" if i == 0 else "cyan"
+        bar = ProgressBar(total=most or 1, completed=votes, complete_style=style, finished_style=style)
+        table.add_row(Text(printable(answer)), bar, f"{votes:g}")
+    return table
+
+
+def counted(candidates: Iterable[Mapping[str, Any]]) -> list[tuple[str, float]]:
+    """The votes of a finished search: answer and votes, most first; nothing where nobody voted."""
+    found = {c["answer"]: c["votes"] for c in candidates if c.get("answer") and c.get("votes")}
+    return sorted(found.items(), key=lambda pair: -pair[1])
+
+
+def _path(nodes: Mapping[int, Node], node: int | None) -> set[int]:
     """A node and its ancestors."""
     path = set()
-    while node is not None:
+    while node is not None and node in nodes:
         path.add(node)
         node = nodes[node]["parent"]
     return path
 
 
-def _line(node: Mapping[str, Any], *, chosen: bool, best: bool) -> Text:
+def _line(node: Node, *, chosen: bool, best: bool) -> Text:
     """A node in one line; `chosen` is on the way to the answer, `best` its end."""
     data, score = node["data"], node["score"]
     given_up = node["kind"] == "cancelled" or data.get("pruned") or data.get("merged")
@@ -73,7 +103,7 @@ def _line(node: Mapping[str, Any], *, chosen: bool, best: bool) -> Text:
     if node["kind"] == "cancelled":
         line.append("cancelled ", style="italic")
     for name, value in data.items():
-        line.append(f"{name} " if value is True else f"{name}={value} ", style="italic")
+        line.append(printable(f"{name} " if value is True else f"{name}={value} "), style="italic")
     if node["finish"] == "length":
         line.append("cut off ", style="italic red")
     line.append(printable(" ⏎ ".join(node["text"].strip().splitlines())))

@@ -78,6 +78,28 @@ class Generator(Protocol):
 
 
 @runtime_checkable
+class Tokenizing(Protocol):
+    """A generator that shows its tokenizer."""
+
+    async def encode(self, text: str, *, special: bool = False) -> tuple[int, ...]:
+        """The token ids of a text; `special` adds the tokenizer's special tokens.
+
+        Raises:
+            Unsupported: its server does not tell.
+        """
+        ...
+
+    async def spell(self, ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens written out.
+
+        Raises:
+            InvalidRequest: there are no such tokens.
+            Unsupported: its server does not tell.
+        """
+        ...
+
+
+@runtime_checkable
 class Verifier(Protocol):
     """Judges candidates. Scoring a batch equals scoring its members one by one."""
 

@@ -11,8 +11,10 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from mull.answers import Answers
+from mull.answers.fitting import Found
 from mull.budget import Budget, Limits
 from mull.errors import InvalidRequest, NotFound, Unsupported, one_of
+from mull.form import Form
 from mull.protocols import Generator, Retriever, Verifier
 from mull.spending import Spender, first_of, in_time
 from mull.trace import Trace
@@ -22,6 +24,7 @@ from mull.types import (
     Chat,
     Chunk,
     Passage,
+    Prompt,
     Sampling,
     Score,
     Task,
@@ -46,6 +49,7 @@ class Run:
         generator: Generator,
         answers: Answers,
         verifier: Verifier | None = None,
+        difficulty: Verifier | None = None,
         models: Mapping[str, Generator] | None = None,
         retrievers: Mapping[str, Retriever] | None = None,
         budget: Budget | None = None,
@@ -58,6 +62,7 @@ class Run:
         self.rng = random.Random(task.sampling.seed)
         self._generator = generator
         self._verifier = verifier
+        self._difficulty = difficulty
         self._models = models or {}
         self._retrievers = retrievers or {}
         self._answers = answers
@@ -140,6 +145,7 @@ class Run:
             generator=self._generator if model is None else self._models[model],
             answers=self._answers,
             verifier=self._verifier,
+            difficulty=self._difficulty,
             models=self._models,
             retrievers=self._retrievers,
             budget=self.budget if limits is None else self.budget.child(limits),
@@ -257,7 +263,8 @@ class Run:
         if room <= 0:
             yield replace(origin, finish="length")
             return
-        seeded = replace(asked, step=step, seed=self._draw_seed(origin, n))
+        form = asked.form.loose if origin.steps or step or span else asked.form
+        seeded = replace(asked, step=step, seed=self._draw_seed(origin, n), form=form)
         queue: asyncio.Queue[Candidate | None] = asyncio.Queue()
         feeder = asyncio.create_task(self._spender.feed(origin, seeded, n, room, span, kind, queue))
         feeder.add_done_callback(lambda _: queue.put_nowait(None))
@@ -327,7 +334,8 @@ class Run:
         room = self._room(origin, asked)
         if room <= 0:
             return replace(origin, finish="length")
-        seeded = replace(asked, seed=self._draw_seed(origin, 1))
+        form = asked.form.loose if origin.steps else asked.form
+        seeded = replace(asked, seed=self._draw_seed(origin, 1), form=form)
         return await self._spender.follow(origin, seeded, room, kind, self.commit)
 
     def commit(self, chunk: Chunk) -> None:
@@ -375,18 +383,45 @@ class Run:
             self.trace.score(candidate.node, score, score.reduce(how))
         return scores
 
-    async def answers_of(self, candidates: Sequence[Candidate]) -> list[str | None]:
-        """The final answer in each complete candidate; None for what is cut off or has none."""
-        return [
-            await self._answers.extract(c.text, self.task.answer) if c.complete else None for c in candidates
-        ]
+    async def ease(self) -> float | None:
+        """How likely one sample is to be right, judged by the question alone; None past the deadline.
+
+        Raises:
+            InvalidRequest: the server has no verifier of kind `difficulty`.
+            VerifierUnavailable: it does not answer.
+        """
+        if self._difficulty is None:
+            raise InvalidRequest("this strategy needs a verifier of kind difficulty", param="ttc.signal")
+        bare = Candidate(prompt=Prompt(chat=self.task.chat))
+        self._spender.account.verifier_calls += 1
+        scores: list[Score] = []
+        async with in_time(self.budget):
+            scores = await self._difficulty.score(self.task, [bare])
+        if not scores:
+            return None
+        self._spender.account.verifier_tokens += scores[0].tokens
+        return scores[0].value
+
+    async def answers_of(self, candidates: Sequence[Candidate], *, bare: bool = False) -> list[str | None]:
+        """The final answer in each complete candidate; None for what is cut off or has none.
+
+        `bare` reads them without the task's form: replies that were made to be an answer and nothing else.
+        """
+        return [(await self._find(c, Form() if bare else self.task.form)).answer for c in candidates]
+
+    async def fitting(self, candidates: Sequence[Candidate]) -> list[bool]:
+        """Whether each candidate is what the task's form demands; what is cut off is not, if it demands."""
+        if not self.task.form.demanding:
+            return [True] * len(candidates)
+        return [(await self._find(c, self.task.form)).fits for c in candidates]
 
     async def group(self, answers: Sequence[str | None]) -> list[int | None]:
         """Put equal answers into classes, numbered by first appearance; None abstains.
 
         Past the deadline, only what needs no algebra is found equal.
         """
-        groups = await self._answers.group(answers, seconds=self.budget.seconds_left)
+        exact = self.task.form.json is not None and self.task.answer in ("auto", "json")
+        groups = await self._answers.group(answers, seconds=self.budget.seconds_left, exact=exact)
         if self.budget.seconds_left == 0.0:
             self.budget.exhaust("seconds")
         return groups
@@ -430,6 +465,11 @@ class Run:
         return self.budget.exhausted or self._early or "complete"
 
     # -- inside -------------------------------------------------------------------------------------------
+
+    async def _find(self, candidate: Candidate, form: Form) -> Found:
+        if not candidate.complete:
+            return Found(answer=None, fits=not form.demanding)
+        return await self._answers.find(candidate.text, self.task.answer, form)
 
     @property
     def _seeded(self) -> bool:

@@ -11,14 +11,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from mull.form import Form
+
 Finish = Literal["stop", "step", "length"]
 """Why a completion ended: of itself (end of sequence or a stop string of the request), at the step
 delimiter, or cut off by a token limit."""
 
 Aggregation = Literal["min", "last", "product", "mean"]
 
-VerifierKind = Literal["outcome", "process"]
-"""`outcome`: one score for a whole answer. `process`: a score for each step of a partial answer too."""
+VerifierKind = Literal["outcome", "process", "difficulty"]
+"""`outcome`: one score for a whole answer. `process`: a score for each step of a partial answer too.
+`difficulty`: one score for the question, whatever the answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bare:
+    """A prompt that is no conversation: the engine gets it without the chat template."""
+
+    text: str
+    ids: tuple[int, ...] | None = None
+    """Its token ids, where it was given as such."""
+    special: bool = True
+    """Whether the tokenizer puts its special tokens (the beginning of a text) around it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +43,25 @@ class Chat:
     tools: tuple[Mapping[str, Any], ...] = ()
     template: Mapping[str, Any] = field(default_factory=dict)
     """Extra arguments of the chat template (`chat_template_kwargs`)."""
+    given: Bare | None = None
+    """The prompt that this conversation stands for: see `of`."""
+
+    @classmethod
+    def of(cls, prompt: Bare) -> Chat:
+        """A prompt without the chat template, as a conversation of one user message.
+
+        A strategy that adds turns to it makes a conversation of it, rendered as any other; one that changes
+        the message's text changes the prompt.
+        """
+        return cls(messages=({"role": "user", "content": prompt.text},), given=prompt)
+
+    @property
+    def bare(self) -> Bare | None:
+        """What the engine gets in place of a rendered conversation; None where it gets one."""
+        if self.given is None or len(self.messages) != 1:
+            return None
+        text = text_of(self.messages[0].get("content"))
+        return self.given if text == self.given.text else replace(self.given, text=text, ids=None)
 
     @property
     def question(self) -> str:
@@ -67,6 +100,8 @@ class Sampling:
     """How many alternatives to report for each token; 0 reports the sampled token alone."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Sampling fields of the engine that mull does not interpret (penalties, logit_bias and the like)."""
+    form: Form = field(default_factory=Form)
+    """What the answer is made of, and has to be. Engines keep to it from the first token of an answer on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +223,11 @@ class Task:
     documents: tuple[Passage, ...] = ()
     """What was retrieved for it, best first: what answers are to be held against."""
 
+    @property
+    def form(self) -> Form:
+        """What an answer is made of, and has to be."""
+        return self.sampling.form
+
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
@@ -270,6 +310,8 @@ class Choice:
     score: float | None = None
     votes: float | None = None
     """Votes (or summed weight) of all candidates with an equal answer."""
+    fits: bool = True
+    """Whether it is what the task's form demands (JSON of a schema, calls of tools that there are)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from mull.strategies.graph_of_thoughts.operations import (
 )
 from mull.strategies.panel import numbered, shown
 from mull.strategies.prompts import fill
-from mull.strategies.ranking import read
+from mull.strategies.ranking import behind, read
 from mull.strategies.turns import follow_up, rephrased
 from mull.strategies.verdict import CHECK, verdicts
 from mull.types import Answer, Candidate, Chat, Score
@@ -67,7 +67,7 @@ class State:
         ranked = sorted(
             choices,
             key=lambda c: (
-                not c.candidate.complete,
+                *behind(c),
                 not compete and c.candidate.node not in last,
                 c.score is None,
                 -(c.score or 0.0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -29,6 +30,21 @@ class Served:
 
     url: str
     model: ScriptedGenerator
+
+
+class Gate:
+    """Lets a model come so far and no further until it is opened."""
+
+    def __init__(self, turns: int) -> None:
+        self.turns = turns
+        self.open = threading.Event()
+        self.taken = 0
+
+    async def __call__(self) -> None:
+        await asyncio.sleep(0)
+        self.taken += 1
+        while self.taken > self.turns and not self.open.is_set():  # noqa: ASYNC110 (set from another thread)
+            await asyncio.sleep(0.005)
 
 
 Start = Callable[..., AbstractContextManager[Served]]

@@ -148,10 +148,9 @@ def test_text_of_a_model_is_neither_markup_nor_control() -> None:
         },
         {**common, "id": 2, "kind": "cancelled", "text": "", "tokens": 2, "data": {"visits": 3}},
     ]
-    ttc = {"strategy": "best_of_n", "trace": nodes}
     console = Console(width=120, color_system=None)
     with console.capture() as captured:
-        console.print(show.tree(ttc))
+        console.print(show.tree(nodes, "best_of_n"))
     assert captured.get().splitlines() == [
         "best_of_n",
         "├──   3 tok cut off [b]x[/b] [/] \\x1b]0;t\\x07",

@@ -14,11 +14,16 @@ import mull as package
 
 Mull = Callable[..., Result]
 
+LISTED = (
+    *("serve", "verifier", "ask", "chat", "top", "models", "strategies", "verifiers"),
+    *("bench", "calibrate", "data", "train"),
+)
+
 
 def test_help_names_all_commands_and_exit_codes(mull: Mull) -> None:
     result = mull("--help")
     assert result.exit_code == 0
-    for command in ("serve", "verifier", "ask", "bench", "calibrate", "data", "train"):
+    for command in LISTED:
         assert f"\n  {command} " in result.stdout
     assert "3 no server answers" in " ".join(result.stdout.split())
 
@@ -86,13 +91,14 @@ def test_serve_hands_the_settings_on(mull: Mull, monkeypatch: pytest.MonkeyPatch
 
     served: list[Settings] = []
 
-    def fake(settings: Settings) -> int:
+    def fake(settings: Settings, *, json_logs: bool) -> int:
         served.append(settings)
-        return 1
+        return 1 + json_logs
 
     monkeypatch.setattr(serve, "serve", fake)
     assert mull("serve", "--port", 1234, "--host", "127.0.0.1").exit_code == 1
     assert (served[0].port, served[0].host) == (1234, "127.0.0.1")
+    assert mull("serve", "--json").exit_code == 2
 
 
 def test_verifier_hands_its_options_on(mull: Mull, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,9 @@ import pytest
 from pydantic import BaseModel
 
 from mull.errors import MullError
+from mull.server import exits
+from mull.server.ask.chat import HELP
+from mull.server.cli import app
 from mull.server.schemas import TTC, ChatRequest
 from mull.server.settings import Settings, load
 from mull.strategies.registry import STRATEGIES
@@ -114,3 +117,18 @@ def test_the_verifiers_shown_are_valid() -> None:
 def test_the_verifier_shown_is_the_tested_one() -> None:
     (shown,) = blocks("docs/verifiers.md", "python")
     assert shown in (ROOT / "tests/plugin/mull_example/verifier.py").read_text()
+
+
+def test_every_command_and_exit_code_is_described() -> None:
+    text = (ROOT / "docs/terminal.md").read_text()
+    names = [command.callback.__name__ for command in app.registered_commands if command.callback]
+    assert len(names) >= 10
+    assert [name for name in [*names, "data", "train"] if f"`mull {name}" not in text] == []
+    codes = re.findall(r"^(\d+) ", exits.__doc__ or "", re.MULTILINE)
+    assert re.findall(r"^\| (\d+) \|", section("docs/terminal.md", "Errors"), re.MULTILINE) == codes
+    assert set(map(int, codes)) == {0, exits.FAILED, exits.USAGE, exits.NO_SERVER, exits.INTERRUPTED}
+
+
+def test_every_command_of_a_conversation_is_described() -> None:
+    known = set(re.findall(r"^/\w+", HELP, re.MULTILINE))
+    assert known == set(re.findall(r"`(/\w+)", section("docs/terminal.md", "Chat")))

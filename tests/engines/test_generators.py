@@ -15,9 +15,9 @@ import pytest
 from mull.engines.remote import RemoteGenerator
 from mull.engines.vllm import VLLMGenerator
 from mull.errors import InvalidRequest, Unsupported
-from mull.protocols import Generator
+from mull.protocols import Generator, Tokenizing
 from mull.testing.laws import GENERATOR_LAWS
-from mull.types import Chat, Completion, Meter, Prompt, Sampling
+from mull.types import Bare, Chat, Completion, Meter, Prompt, Sampling
 
 pytestmark = [
     pytest.mark.integration,
@@ -226,6 +226,27 @@ async def test_the_chat_template(generator: Engine, local: VLLMGenerator) -> Non
     for broken in ({"content": "no role"}, {"role": "user", "content": 3}):
         with pytest.raises(InvalidRequest):
             await generator.render(Chat(messages=(broken,)))
+
+
+async def test_a_prompt_without_the_chat_template(generator: Engine) -> None:
+    assert isinstance(generator, Tokenizing)
+    plain = await generator.encode("6 coins")
+    for bare in (Bare(text="6 coins", special=False), Bare(text="6 coins", ids=plain)):
+        assert (await generator.render(Chat.of(bare))).ids == plain
+    with_special = await generator.encode("6 coins", special=True)
+    assert (await generator.render(Chat.of(Bare(text="6 coins")))).ids == with_special
+    assert await generator.spell(plain) == "6 coins"
+    with pytest.raises(InvalidRequest, match="no tokens"):
+        await generator.render(Chat.of(Bare(text="", special=False)))
+    with pytest.raises(InvalidRequest, match="maximum context length") as refused:
+        await generator.render(Chat.of(Bare(text="", ids=plain * generator.context)))
+    assert refused.value.param == "prompt"
+    unknown = Prompt(chat=Chat.of(Bare(text="x")), ids=(2**31 - 1,))
+    with pytest.raises(InvalidRequest):
+        await sample(generator, unknown, Sampling(max_tokens=2))
+    if isinstance(generator, VLLMGenerator):
+        with pytest.raises(InvalidRequest, match="no token of"):
+            await generator.spell([2**31 - 1])
 
 
 async def test_the_engines_own_fields(generator: Engine, chat: Chat, local: VLLMGenerator) -> None:

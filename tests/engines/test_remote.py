@@ -7,15 +7,18 @@ import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from mull.answers.splitter import split
 from mull.engines.remote import NO_ID, UNKNOWN_CONTEXT, RemoteGenerator
 from mull.errors import EngineUnavailable, InvalidRequest, Unsupported
-from mull.types import Chat, Completion, Meter, Prompt, Sampling, Usage
+from mull.form import Form, Json, Thoughts
+from mull.types import Bare, Chat, Completion, Meter, Prompt, Sampling, Usage
 
 KEY = "sk-very-secret"
 CHAT = Chat(messages=({"role": "user", "content": "hi"},))
@@ -35,11 +38,14 @@ class Upstream:
         self.answer: Answer = self.say("Hello", " there")
         self.asked = asyncio.Event()
         """Set when two requests are there."""
+        self.tokens: Callable[[dict[str, Any]], list[int]] | None = None
+        """The tokens of what is to be tokenised, as vLLM tells them."""
         self.left = asyncio.Event()
         """Set when a client has gone before its answer ended."""
         app = web.Application()
         app.router.add_get("/v1/models", self._list)
         app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/tokenize", self._tokenize)
         self.server = TestServer(app)
 
     def say(self, *pieces: str, finish: str = "stop", **beside: Any) -> Answer:
@@ -73,6 +79,11 @@ class Upstream:
     async def _list(self, request: web.Request) -> web.Response:
         self.headers.append(dict(request.headers))
         return self.refusal or web.json_response({"data": self.models})
+
+    async def _tokenize(self, request: web.Request) -> web.Response:
+        if self.tokens is None:
+            return web.Response(status=404)
+        return web.json_response({"tokens": self.tokens(await request.json())})
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         self.bodies.append(await request.json())
@@ -116,9 +127,9 @@ async def connect(upstream: Upstream, **options: Any) -> RemoteGenerator:
 
 
 async def sample(
-    remote: RemoteGenerator, sampling: Sampling | None = None, **options: Any
+    remote: RemoteGenerator, sampling: Sampling | None = None, prompt: Prompt = PROMPT, **options: Any
 ) -> list[Completion]:
-    async with aclosing(remote.sample(PROMPT, sampling or Sampling(), **options)) as results:
+    async with aclosing(remote.sample(prompt, sampling or Sampling(), **options)) as results:
         return sorted([c async for c in results], key=lambda c: c.index)
 
 
@@ -239,14 +250,115 @@ async def test_what_it_cannot_do_is_refused(remote: RemoteGenerator) -> None:
     assert not remote.continues
     with pytest.raises(Unsupported, match="continue"):
         await sample(remote, Sampling(step="\n"))
-    with pytest.raises(Unsupported, match="tools"):
-        await remote.render(Chat(messages=CHAT.messages, tools=({"type": "function"},)))
+    for bare in (Bare(text="hi"), Bare(text="hi", ids=(1, 2))):
+        with pytest.raises(Unsupported, match="conversations only"):
+            await remote.render(Chat.of(bare))
+    with pytest.raises(Unsupported, match="tokenizer"):
+        await remote.spell([1])
     image = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x"}}]}
     with pytest.raises(Unsupported, match="image_url"):
         await remote.render(Chat(messages=(image,)))
     with pytest.raises(InvalidRequest, match="'stream'") as refused:
         await sample(remote, Sampling(extra={"stream": False}))
     assert refused.value.param == "stream"
+
+
+TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+FORM = Form(thoughts=Thoughts(), style="hermes", tools={"add": {"type": "object"}})
+
+
+def deltas(upstream: Upstream, *found: dict[str, Any], finish: str = "stop") -> Answer:
+    """Answer these deltas."""
+    return upstream.send(
+        *(chunk({"delta": delta, "finish_reason": None}) for delta in found),
+        chunk({"delta": {}, "finish_reason": finish}),
+        b"data: [DONE]\n\n",
+    )
+
+
+async def test_what_a_server_takes_apart_is_one_text_again(
+    upstream: Upstream, remote: RemoteGenerator
+) -> None:
+    def call(index: int, **function: Any) -> dict[str, Any]:
+        return {"tool_calls": [{"index": index, "id": "x", "function": function}]}
+
+    upstream.answer = deltas(
+        upstream,
+        {"reasoning_content": "One"},
+        {"reasoning": " and one."},
+        {"content": "Let me add."},
+        call(0, name="add", arguments=""),
+        call(0, arguments='{"a": 1'),
+        call(0, arguments="}"),
+        call(1, name="add"),
+        finish="tool_calls",
+    )
+    chat = Chat(messages=CHAT.messages, tools=(TOOL,))
+    [completion] = await sample(remote, Sampling(form=FORM), prompt=await remote.render(chat))
+    assert completion.finish == "stop"
+    parts = split(completion.text, FORM)
+    assert (parts.reasoning, parts.content, parts.broken) == ("One and one.", "Let me add.", False)
+    assert [(c.name, c.arguments) for c in parts.calls] == [("add", '{"a":1}'), ("add", "{}")]
+    assert upstream.bodies[-1]["tools"] == [TOOL]
+    assert "tool_choice" not in upstream.bodies[-1]
+
+
+@pytest.mark.parametrize("shows", [True, False])
+async def test_a_template_that_hides_tools_is_found_out(upstream: Upstream, shows: bool) -> None:
+    upstream.models = [{"id": "m", "owned_by": "vllm", "max_model_len": 64}]
+    upstream.tokens = lambda body: [1, 2, 3] if shows and body.get("tools") else [1, 2]
+    remote = await connect(upstream)
+    chat = Chat(messages=CHAT.messages, tools=(TOOL,))
+    try:
+        if shows:
+            assert (await remote.render(chat)).ids == (1, 2, 3)
+        else:
+            with pytest.raises(Unsupported, match="does not show tools") as refused:
+                await remote.render(chat)
+            assert refused.value.param == "tools"
+    finally:
+        await remote.close()
+
+
+async def test_what_is_demanded_is_asked_of_the_server(upstream: Upstream, remote: RemoteGenerator) -> None:
+    named = Form(tools={"add": {}}, call="add", parallel=False)
+    await sample(remote, Sampling(form=named))
+    assert upstream.bodies[-1]["tool_choice"] == {"type": "function", "function": {"name": "add"}}
+    assert upstream.bodies[-1]["parallel_tool_calls"] is False
+    await sample(remote, Sampling(form=Form(tools={"add": {}}, call=True)))
+    assert upstream.bodies[-1]["tool_choice"] == "required"
+    await sample(remote, Sampling(form=Form(json=Json())))
+    assert upstream.bodies[-1]["response_format"] == {"type": "json_object"}
+    await sample(remote, Sampling(form=Form(json=Json(schema={"type": "array"}, name="list", strict=True))))
+    about = {"name": "list", "schema": {"type": "array"}, "strict": True}
+    assert upstream.bodies[-1]["response_format"] == {"type": "json_schema", "json_schema": about}
+
+
+async def test_stop_strings_count_in_the_content_only(upstream: Upstream, remote: RemoteGenerator) -> None:
+    upstream.answer = upstream.say("<thi", "nk>a;b", "</thin", "k>c", " d;", " e")
+    sampling = Sampling(stop=(";",), form=Form(thoughts=Thoughts()))
+    [completion] = await sample(remote, sampling)
+    assert (completion.text, completion.finish) == ("<think>a;b</think>c d", "stop")
+    assert "stop" not in upstream.bodies[-1]
+    streamed = [chunk async for chunk in remote.stream(PROMPT, sampling)]
+    assert "".join(chunk.text for chunk in streamed) == "<think>a;b</think>c d"
+    assert streamed[-1].completion is not None
+    assert streamed[-1].completion.finish == "stop"
+    begun = replace(PROMPT, text="<think>a</think>")
+    assert not remote._watches(begun, sampling), "the engine watches where all is content"
+
+
+async def test_images_go_to_a_server_that_takes_them(upstream: Upstream) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:,"}}
+    chat = Chat(messages=({"role": "user", "content": [picture]},))
+    remote = await connect(upstream, images=True)
+    try:
+        [completion] = await sample(remote, prompt=await remote.render(chat))
+        assert completion.text == "Hello there"
+        assert upstream.bodies[-1]["messages"][0]["content"] == [picture]
+        assert remote.apart
+    finally:
+        await remote.close()
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])

@@ -146,14 +146,12 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The server, ready, with its worker."""
+def bundled(folder: Path) -> Iterator[Server]:
+    """The server, ready, with its worker: the fixture `server` of all tests."""
     wanted = ("policy", "solver", "orm", "prm")
     missing = [name for name in wanted if not (MODELS / name / "config.json").is_file()]
     if missing:
         pytest.skip(f"THE BUNDLED MODELS ARE MISSING: {', '.join(missing)}; nothing real is being tested")
-    folder = tmp_path_factory.mktemp("server")
     port, own = free_port(), free_port()
     worker_url = f"http://127.0.0.1:{port}"
     facts = folder / "facts.jsonl"

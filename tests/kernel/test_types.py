@@ -6,6 +6,7 @@ import pytest
 
 from mull.types import (
     Answer,
+    Bare,
     Candidate,
     Chat,
     Choice,
@@ -96,6 +97,17 @@ def test_a_candidate_knows_how_it_ended(finish: str | None, complete: bool, trun
 def test_the_best_choice_is_the_first() -> None:
     first, second = (Choice(candidate=Candidate(prompt=Prompt(chat=CHAT), node=i)) for i in (1, 2))
     assert Answer(choices=(first, second)).best is first
+
+
+def test_a_bare_prompt_lasts_while_it_is_the_only_message() -> None:
+    given = Bare(text="1 + 1 =", ids=(1, 2))
+    chat = Chat.of(given)
+    assert (chat.question, chat.bare) == ("1 + 1 =", given)
+    longer = replace(chat, messages=({"role": "user", "content": "1 + 1 = Think."},))
+    assert longer.bare == Bare(text="1 + 1 = Think.")
+    talk = replace(chat, messages=(*chat.messages, {"role": "assistant", "content": "2"}))
+    assert talk.bare is None
+    assert CHAT.bare is None
 
 
 def test_nouns_are_immutable() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mull.errors import InvalidRequest
+from mull.errors import InvalidRequest, Unsupported
 from mull.server.choose import Ability, Catalog, Plan, default_needs
 from mull.server.schemas import TTC, ChatRequest
 from mull.server.settings import load
@@ -151,3 +152,19 @@ SETTINGS_BUNDLED = {
 def test_no_parameter_of_a_strategy_is_hidden_by_a_field_of_ttc() -> None:
     for name in STRATEGIES.names():
         assert not set(STRATEGIES.get(name).model_fields) & set(TTC.model_fields), name
+
+
+def test_a_difficulty_head_is_chosen_beside_the_verifier_of_the_answers() -> None:
+    asked = {
+        "strategy": "adaptive",
+        "signal": "difficulty",
+        "levels": [{"at_least": 0.0, "inner": {"strategy": "best_of_n", "n": 4}}],
+    }
+    with pytest.raises(Unsupported, match="a verifier of kind difficulty, and none is configured"):
+        chosen(ttc=asked)
+    request = {"model": "mull-tiny", "messages": [{"role": "user", "content": "?"}], "ttc": asked}
+    catalog = replace(CATALOG, verifiers={**CATALOG.verifiers, "head": "difficulty"})
+    plan = catalog.choose(ChatRequest.model_validate(request))
+    assert (plan.verifier, plan.difficulty) == ("orm", "head")
+    with pytest.raises(Unsupported, match="use orm"):
+        catalog.choose(ChatRequest.model_validate(request | {"ttc": asked | {"verifier": "head"}}))

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from mull.budget import Limits
-from mull.errors import BudgetTooSmall, Unsupported
+from mull.errors import BudgetTooSmall, InvalidRequest, Unsupported
 from mull.strategies.adaptive import Adaptive
+from mull.strategies.base import Needs
 from mull.strategies.best_of_n import BestOfN
 from mull.testing import ScriptedGenerator, ScriptedVerifier, Trial, World, solve
 from mull.trace import Node
@@ -213,3 +214,34 @@ def test_it_needs_what_its_levels_need() -> None:
 def test_bad_parameters_are_refused(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Adaptive.model_validate(fields, strict=True)
+
+
+def rated(ease: float, **options: Any) -> ScriptedVerifier:
+    return ScriptedVerifier(lambda text, ended: ease, kind="difficulty", **options)
+
+
+@pytest.mark.parametrize(("ease", "level", "samples"), [(0.9, 0, 1), (0.5, 1, 3), (0.1, 2, 6)])
+async def test_a_difficulty_head_chooses_before_anything_is_sampled(
+    ease: float, level: int, samples: int
+) -> None:
+    strategy = adaptive((0.8, of(1)), (0.5, of(3)), (0.0, of(6)), signal="difficulty")
+    found, trial = await ask(strategy, box(*"777777"), difficulty=rated(ease))
+    assert decision(trial).data == {"signal": ease, "by": "difficulty", "level": level, "samples": 0}
+    assert (trial.run.budget.samples, len(found.choices)) == (samples, samples)
+    assert trial.run.verifier_calls == 1
+
+
+async def test_the_head_stands_beside_the_verifier_of_the_answers() -> None:
+    strategy = adaptive((0.0, of(4, "best_of_n")), signal="difficulty")
+    assert strategy.needs == Needs(verifier="outcome", difficulty=True)
+    found, trial = await ask(strategy, box(*"1234"), verifier=judge_of("3"), difficulty=rated(0.3))
+    assert (found.best.answer, trial.run.verifier_calls) == ("3", 2)
+
+
+async def test_without_a_difficulty_head_the_signal_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="kind difficulty"):
+        await ask(adaptive((0.0, of(2)), signal="difficulty"), box("1", "1"))
+
+
+def judge_of(answer: str) -> ScriptedVerifier:
+    return ScriptedVerifier(lambda text, ended: float(f"{{{answer}}}" in text), kind="outcome")

@@ -34,6 +34,7 @@ CLOSE = 1e-3
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "orm": {"kind": "orm", "model": "orm", "temperature": 2.0, "bias": 0.5},
+    "difficulty": {"kind": "difficulty", "model": "orm", "temperature": 2.0, "bias": 0.5},
     "prm": {"kind": "prm", "model": "prm"},
     "forgetful": {"kind": "prm", "model": "prm", "memory": 1},
     "qwen": {"kind": "prm", "model": "qwen", "format": {"type": "step_tag", "tag": "<extra_0>"}},
@@ -67,7 +68,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "judge": {"kind": "generative", "model": "lm", "good": " Yes", "bad": " No", "each": "step"},
     "judge-once": {"kind": "generative", "model": "lm", "good": " Yes", "bad": " No", "lead": "Yes or No?"},
 }
-PROCESS = sorted(set(SETTINGS) - {"orm", "judge-once"})
+PROCESS = sorted(set(SETTINGS) - {"orm", "difficulty", "judge-once"})
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -128,6 +129,16 @@ async def test_orm(score: Make, models: Path, byte_level: Any) -> None:
     (found,) = await score("orm", TEXT)
     assert found.value == pytest.approx(1 / (1 + math.exp(-(logit + 0.5) / 2)), abs=CLOSE)
     assert found.steps == ()
+
+
+async def test_difficulty_is_read_off_the_question_alone(score: Make, models: Path, byte_level: Any) -> None:
+    logits = logits_of(
+        models / "orm", "LlamaForSequenceClassification", rendered(byte_level, ("user", QUESTION))
+    )
+    found = await score("difficulty", TEXT, "another answer", "")
+    expected = 1 / (1 + math.exp(-(float(logits[0]) + 0.5) / 2))
+    assert [s.value for s in found] == [pytest.approx(expected, abs=CLOSE)] * 3
+    assert [s.tokens > 0 for s in found[1:]] == [False, False]
 
 
 async def test_token_classification(score: Make, models: Path, byte_level: Any) -> None:
@@ -265,7 +276,7 @@ async def test_a_new_step_costs_only_itself(score: Make, name: str) -> None:
     assert full.steps != found.steps
 
 
-@pytest.mark.parametrize("name", sorted(SETTINGS))
+@pytest.mark.parametrize("name", sorted(set(SETTINGS) - {"difficulty"}))
 async def test_empty_and_too_long_answers_score_zero(score: Make, name: str) -> None:
     empty, long, good = await score(name, " \n", "5 " * 2000, TEXT)
     assert (empty.value, empty.steps, empty.tokens) == (0, (), 0)

@@ -29,11 +29,16 @@ SYSTEM_PROMPTS = (
 )
 
 # One user turn is the question and a newline. Turns are joined; only the assistant's end with
-# the end-of-sequence token, left out of a last unfinished one (continue_final_message).
+# the end-of-sequence token, left out of a last unfinished one (continue_final_message). Tools, of which the
+# models have learnt nothing, are a line each before all turns, and calls are written as others write them.
 CHAT_TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}"
+    "{{ bos_token }}{% for tool in tools or [] %}{{ tool | tojson }}{{ '\\n' }}{% endfor %}"
+    "{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}"
-    "{% generation %}{{ message['content'] or '' }}{{ eos_token }}{% endgeneration %}"
+    "{% generation %}{{ message['content'] or '' }}"
+    "{% for call in message['tool_calls'] or [] %}"
+    "<tool_call>{{ {'name': call.function.name, 'arguments': call.function.arguments} | tojson }}</tool_call>"
+    "{% endfor %}{{ eos_token }}{% endgeneration %}"
     "{% else %}{{ (message['content'] or '') | trim }}{{ '\\n' }}{% endif %}"
     "{% endfor %}"
 )

@@ -3,14 +3,16 @@
 Exit code 2 says that a file or what is asked of it is wrong.
 """
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from mull.training.data.kinds import Choice, Kind, Order
-from mull.training.told import told
+from mull.training.told import AsJson, tell, told
 
 if TYPE_CHECKING:
     from mull.training.data.rows import Row
@@ -26,7 +28,7 @@ Out = Annotated[Path, typer.Option(help="File of the rows.")]
 Seed = Annotated[int, typer.Option(help="Of all random choices.")]
 
 
-def _write(out: Path, rows: "Sequence[Row]") -> None:
+def _write(out: Path, rows: "Sequence[Row]", as_json: bool) -> None:
     from mull.training.data.rows import write
     from mull.training.errors import TrainingError
 
@@ -34,7 +36,8 @@ def _write(out: Path, rows: "Sequence[Row]") -> None:
         raise TrainingError("these rollouts give no rows")
     write(out, rows)
     problems = len({row.problem for row in rows})
-    typer.echo(f"{out}: {len(rows)} rows of {problems} problems", err=True)
+    line = f"{out}: {len(rows)} rows of {problems} problems"
+    tell(line, as_json, file=str(out), rows=len(rows), problems=problems)
 
 
 @app.command()
@@ -51,6 +54,7 @@ def check(
             min=0.01, max=1, help="A row holds a problem when it has this share of its runs of 13 words."
         ),
     ] = 0.5,
+    as_json: AsJson = False,
 ) -> None:
     """Report what is wrong with rows, by line; exit code 2 when they are not fit for training."""
     from rich.console import Console
@@ -61,7 +65,10 @@ def check(
     with told():
         problems = [problem for path in against or () for problem in read(path, Problem)]
         report = check(file, kind, against=problems, overlap=overlap)
-    Console().print(report)
+    if as_json:
+        typer.echo(json.dumps({**asdict(report), "fit": not report.fatal}, default=str, ensure_ascii=False))
+    else:
+        Console().print(report)
     if report.fatal:
         raise typer.Exit(2)
 
@@ -72,6 +79,7 @@ def split(
     share: Annotated[float, typer.Option(min=0, max=1, help="Share of the problems to hold out.")] = 0.1,
     seed: Seed = 0,
     kind: Annotated[Kind, typer.Option("--as", help="Format of the rows.")] = "problem",
+    as_json: AsJson = False,
 ) -> None:
     """Write NAME.train.jsonl and NAME.test.jsonl; all rows of a problem go into one of them."""
     from mull.training.data.problems import split
@@ -81,7 +89,8 @@ def split(
         sides = split(read(file, FORMATS[kind]), seed, share)
     for name, rows in zip(("train", "test"), sides, strict=True):
         out = file.with_suffix(f".{name}.jsonl")
-        typer.echo(f"{out}: {write(out, rows)} rows", err=True)
+        count = write(out, rows)
+        tell(f"{out}: {count} rows", as_json, file=str(out), rows=count)
 
 
 @app.command()
@@ -95,6 +104,7 @@ def select(
     ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Most rows altogether.")] = None,
     seed: Seed = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Make `sft` rows of distinct right samples: rejection-sampling fine-tuning, or a teacher's answers."""
     from mull.training.data.rows import Rollout, read
@@ -103,7 +113,7 @@ def select(
     with told():
         found = [rollout for path in rollouts for rollout in read(path, Rollout)]
         rows = select(found, each=each, order=order, hard_first=hard_first, limit=limit, seed=seed)
-        _write(out, rows)
+        _write(out, rows, as_json)
 
 
 @app.command()
@@ -124,6 +134,7 @@ def pairs(
         float, typer.Option(min=0, help="Least difference of scores; without pairs half of it from 0.5.")
     ] = 0.0,
     seed: Seed = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Make rows of preferences, wanted answers, outcomes, difficulty or verdicts from judged samples."""
     if choose != "random" and (target != "dpo" or by == "score"):
@@ -152,4 +163,4 @@ def pairs(
                 rows = make.verdicts(found, each=each, seed=seed)
             case "difficulty":
                 rows = make.difficulties(found)
-        _write(out, rows)
+        _write(out, rows, as_json)

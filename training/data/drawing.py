@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mull.training.told import told
+from mull.training.told import AsJson, tell, told
 
 app = typer.Typer()
 
@@ -40,6 +40,7 @@ def rollouts(
         str | None, typer.Option(help="Environment variable with the server's key.")
     ] = None,
     sampling_seed: Annotated[int, typer.Option(help="Of the samples.")] = 1,
+    as_json: AsJson = False,
 ) -> None:
     """Sample problems and judge the answers; called again after a kill, it goes on."""
     from mull.training.data.problems import Generated, ProblemSource, load
@@ -65,8 +66,10 @@ def rollouts(
         rows = roll_out(load(source), out, model=model, rollouts=how, seed=sampling_seed)
     verdicts = [sample.right for row in rows for sample in row.samples]
     judged = [right for right in verdicts if right is not None]
-    share = f", {sum(judged) / len(judged):.1%} right" if judged else ""
-    typer.echo(f"{out}: {len(verdicts)} samples of {len(rows)} problems{share}", err=True)
+    right = sum(judged) / len(judged) if judged else None
+    share = "" if right is None else f", {right:.1%} right"
+    line = f"{out}: {len(verdicts)} samples of {len(rows)} problems{share}"
+    tell(line, as_json, file=str(out), samples=len(verdicts), problems=len(rows), right=right)
 
 
 def _strategy(text: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mull.training.told import told
+from mull.training.told import AsJson, tell, told
 
 
 def from_traces_command(
@@ -27,6 +27,7 @@ def from_traces_command(
         bool, typer.Option("--hard", help="prm: a step is good if any answer that goes on from it is right.")
     ] = False,
     pairs: Annotated[int, typer.Option(min=1, help="dpo: most pairs of a search.")] = 2,
+    as_json: AsJson = False,
 ) -> None:
     """Make training rows from the searches that a server kept; what is left out is counted."""
     import asyncio
@@ -41,10 +42,17 @@ def from_traces_command(
         if found.rows:
             write(out, found.rows)
     used = ", ".join(f"{count} by {how}" for how, count in found.used.most_common()) or "none"
-    typer.echo(f"{len(found.rows)} rows from {found.traces} traces; used: {used}", err=True)
-    for reason, count in found.dropped.most_common():
-        typer.echo(f"  left out {count}: {reason}", err=True)
+    lines = [f"{len(found.rows)} rows from {found.traces} traces; used: {used}"]
+    lines += [f"  left out {count}: {reason}" for reason, count in found.dropped.most_common()]
+    tell(
+        "\n".join([*lines, *([f"{out} is written"] if found.rows else [])]),
+        as_json,
+        file=str(out) if found.rows else None,
+        rows=len(found.rows),
+        traces=found.traces,
+        used=found.used,
+        left_out=found.dropped,
+    )
     if not found.rows:
         typer.echo(f"mull: these traces give no rows for {purpose}; {out} is not written", err=True)
         raise typer.Exit(1)
-    typer.echo(f"{out} is written", err=True)

@@ -119,11 +119,18 @@ class Grpo(Reinforcement):
     """Group relative policy optimization (arXiv:2402.03300) and what became of it."""
 
     recipe: Literal["grpo", "dapo", "dr_grpo", "gspo"]
+    positive_weight: float = Field(
+        1.0,
+        ge=0,
+        description="Factor of the advantages above zero. Below 1, samples stay varied: what is wrong gets "
+        "rarer, what is right is not all that is left (W-REINFORCE, arXiv:2506.01347, has 0.1).",
+    )
 
     def trainer(self, job: Job) -> Any:
-        """TRL's `GRPOTrainer`."""
-        from trl import GRPOConfig, GRPOTrainer
+        """TRL's `GRPOTrainer`, with the advantages weighted."""
+        from trl import GRPOConfig
 
+        from mull.training.recipes.weighted import WeightedGRPOTrainer
         from mull.training.rewards import build
 
         parts = self._parts(job)
@@ -132,7 +139,8 @@ class Grpo(Reinforcement):
         # vLLM and the trainer compute the same weights; correcting for rounding costs a pass of the network.
         own = {"vllm_importance_sampling_correction": False, "beta": 0.0}
         args = job.arguments(GRPOConfig, **self._common(weights), **own, **LOSSES[self.recipe])
-        return GRPOTrainer(reward_funcs=functions, args=args, **parts)
+        weight = self.positive_weight
+        return WeightedGRPOTrainer(positive_weight=weight, reward_funcs=functions, args=args, **parts)
 
 
 class Rloo(Reinforcement):

@@ -1,7 +1,7 @@
 """Final answers: found in a text, compared by meaning, grouped for a vote.
 
-Extraction and the comparison of plain numbers and prose happen here; whatever takes algebra is done by
-math-verify in a process of its own, under hard limits, so that no answer can stall the server.
+Extraction and the comparison of plain numbers and prose happen here; whatever takes algebra or a schema is
+done in processes of their own, under hard limits, so that no answer can stall the server.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from types import TracebackType
 from typing import Any, Self
 
 from mull.answers.extract import EXTRACTORS, without_thoughts
+from mull.answers.fitting import Fitting, Found
 from mull.answers.judge import Judge
 from mull.answers.normal import Reading, read, same
 from mull.errors import InvalidRequest, one_of
+from mull.form import Form
 
 KINDS = tuple(EXTRACTORS)
 """How a final answer can be found in a text."""
@@ -44,6 +46,8 @@ class Answers:
 
     def __init__(self, *, workers: int = 2, seconds: float = 1.0, memory: int = 1 << 30) -> None:
         self._judge = Judge(workers=workers, seconds=seconds, memory=memory)
+        self._schemas = Judge(workers=1, seconds=seconds, memory=memory, work="schemas")
+        self._fitting = Fitting(self._schemas)
         self._patience = _PATIENCE * seconds
         self._known: dict[tuple[str, ...], Any] = {}
 
@@ -58,6 +62,30 @@ class Answers:
     async def close(self) -> None:
         """End the processes."""
         await self._judge.close()
+        await self._schemas.close()
+
+    async def check(self, form: Form) -> None:
+        """Check the schemas of a form.
+
+        Raises:
+            InvalidRequest: naming one that is no JSON Schema.
+        """
+        await self._fitting.check(form)
+
+    async def find(self, text: str, kind: str = "auto", form: Form | None = None) -> Found:
+        """The final answer in a text that has a form, and whether the text is what the form demands.
+
+        Thoughts do not count. Tool calls are answers by their names and arguments, whatever the kind; where
+        JSON is demanded, `auto` takes it whole. What is not as demanded abstains.
+
+        Raises:
+            InvalidRequest: an unknown kind.
+        """
+        form = form or Form()
+        if form.plain and form.json is None:
+            return Found(answer=await self.extract(form.begun + text, kind))
+        extract = None if form.json is not None and kind in ("auto", "json") else _extractor(kind)
+        return await self._fitting.find(text, extract, form)
 
     async def extract(self, text: str, kind: str = "auto") -> str | None:
         r"""The final answer in a text, or None: it then abstains.
@@ -71,12 +99,7 @@ class Answers:
         Raises:
             InvalidRequest: an unknown kind.
         """
-        extractor = EXTRACTORS.get(kind)
-        if extractor is None:
-            raise InvalidRequest(
-                f"unknown kind of answer {kind!r}; allowed are {one_of(KINDS)}", param="ttc.answer"
-            )
-        return extractor(without_thoughts(text))
+        return _extractor(kind)(without_thoughts(text))
 
     async def equal(self, a: str, b: str) -> bool:
         """Whether two answers mean the same."""
@@ -84,13 +107,18 @@ class Answers:
         known = same(left, right)
         return bool((await self._ask("equal", *_ordered(left, right)))[0]) if known is None else known
 
-    async def group(self, answers: Sequence[str | None], *, seconds: float | None = None) -> list[int | None]:
+    async def group(
+        self, answers: Sequence[str | None], *, seconds: float | None = None, exact: bool = False
+    ) -> list[int | None]:
         """Classes of equal answers, numbered by first appearance; None abstains.
 
         Equality is closed transitively over all pairs, so the classes do not depend on the order of the
         answers. One call spends a bounded time on algebra, at most `seconds` by the clock if they are given;
-        pairs left over then count as different.
+        pairs left over then count as different. With `exact`, only the same spelling is equal.
         """
+        if exact:
+            known: dict[str, int] = {}
+            return [None if a is None else known.setdefault(a, len(known)) for a in answers]
         readings = [None if a is None else read(a) for a in answers]
         classes = _Classes()
         first: dict[object, str] = {}
@@ -158,6 +186,15 @@ class Answers:
         if len(self._known) > _REMEMBERED:
             del self._known[next(iter(self._known))]
         return result, seconds
+
+
+def _extractor(kind: str) -> Callable[[str], str | None]:
+    extractor = EXTRACTORS.get(kind)
+    if extractor is None:
+        raise InvalidRequest(
+            f"unknown kind of answer {kind!r}; allowed are {one_of(KINDS)}", param="ttc.answer"
+        )
+    return extractor
 
 
 def _ordered(a: Reading, b: Reading) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Algebra at arm's length: worker processes with limits on time and memory."""
+"""Algebra and schemas at arm's length: worker processes with limits on time and memory."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ class Judge:
         workers: How many processes at most.
         seconds: Processor time for one request.
         memory: Address space of a worker, in bytes.
+        work: What the workers do: `maths` or `schemas`.
     """
 
-    def __init__(self, *, workers: int, seconds: float, memory: int) -> None:
-        self._workers = [_Worker(seconds, memory) for _ in range(workers)]
+    def __init__(self, *, workers: int, seconds: float, memory: int, work: str = "maths") -> None:
+        self._workers = [_Worker(seconds, memory, work) for _ in range(workers)]
         self._idle: asyncio.LifoQueue[_Worker] = asyncio.LifoQueue()
         self._asking: set[asyncio.Task[tuple[Any, float]]] = set()
         for worker in self._workers:
@@ -40,7 +41,7 @@ class Judge:
         """The worker's verdict and the processor seconds it took; None for what it could not do in time.
 
         Raises:
-            Unavailable: a worker cannot be started (math-verify is not installed).
+            Unavailable: a worker cannot be started (a library is not installed).
         """
         worker = await self._idle.get()
         # Whoever asks may be cancelled: the worker is busy nevertheless until it has replied.
@@ -66,9 +67,9 @@ class Judge:
 
 
 class _Worker:
-    def __init__(self, seconds: float, memory: int) -> None:
+    def __init__(self, seconds: float, memory: int, work: str) -> None:
         self._seconds = seconds
-        self._arguments = (str(seconds), str(memory))
+        self._arguments = (str(seconds), str(memory), work)
         self._process: Process | None = None
         self.closed = False
 
@@ -110,7 +111,7 @@ class _Worker:
             await self.stop()
             raise
         await self.stop()
-        raise Unavailable("the process that compares answers cannot be started; is math-verify installed?")
+        raise Unavailable("a process that judges answers cannot be started: is math-verify installed?")
 
     async def stop(self) -> None:
         """Kill the process and its child, whatever they are doing."""
@@ -119,6 +120,15 @@ class _Worker:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
+            # Its pipes are closed before the loop may be.
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.close()
+            with contextlib.suppress(ConnectionError):
+                await process.stdin.wait_closed()
+            with contextlib.suppress(RuntimeError):  # whoever waits for its reply reads to the end
+                while await process.stdout.read(1 << 16):
+                    pass
 
 
 async def _exchange(process: Process, request: list[str]) -> tuple[Any, float]:

@@ -64,6 +64,8 @@ class Reading:
 
 def read(answer: str) -> Reading:
     """Normalise an answer. Linear in its length."""
+    if _is_object(answer):
+        return Reading(text=answer)
     text = " ".join(answer.split())
     if len(text) > LONGEST or _is_object(text):
         return Reading(text=text)

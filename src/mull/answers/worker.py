@@ -1,9 +1,9 @@
-"""The process in which math-verify compares answers. Run as a script; it imports nothing of mull.
+"""The process in which what may never end is done. Run as a script; it imports nothing of mull.
 
-Lines of JSON come in (`["weigh", answer]` or `["equal", a, b]`) and go out (`[result, seconds]`), one each.
-A supervisor keeps math-verify imported and forks the child that does the work: sympy cannot be interrupted
-(a power of powers is one call into C), so an overrunning child dies by its timer and is replaced in
-milliseconds instead of the seconds that the import takes.
+Lines of JSON come in (`["equal", a, b]`, say: one of `VERBS` and its arguments) and go out
+(`[result, seconds]`), one each. A supervisor keeps the libraries imported and forks the child that does the
+work: sympy and regular expressions cannot be interrupted (a power of powers is one call into C), so an
+overrunning child dies by its timer and is replaced in milliseconds instead of the seconds that imports take.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import signal
 import sys
 import time
 import zlib
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, BinaryIO
 
@@ -31,12 +32,13 @@ DIGITS = 6
 """Decimal places to which math-verify compares floats."""
 
 
-def supervise(seconds: float, memory: int) -> None:
+def supervise(seconds: float, memory: int, work: str) -> None:
     """Answer requests from standard input until it closes.
 
     Args:
         seconds: Processor time that one request may take.
         memory: Address space that the worker may use, in bytes.
+        work: What to be ready for: `maths` or `schemas`.
     """
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -44,8 +46,12 @@ def supervise(seconds: float, memory: int) -> None:
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not look like a reply
     logging.disable(logging.CRITICAL)
-    for a, b in _WARM_UP:  # imports math-verify and fills the caches of its parser, once for all children
-        equal(a, b)
+    # Imports the libraries and fills their caches, once for all children.
+    if work == "schemas":
+        fits('{"type": "object"}', "{}")
+    else:
+        for a, b in _WARM_UP:
+            equal(a, b)
     _reply(replies, "ready")
     child: _Child | None = None
     for line in requests:
@@ -99,8 +105,8 @@ def _serve(requests: BinaryIO, replies: BinaryIO, seconds: float) -> None:
         started = time.process_time()
         signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
-            result = weigh(*answers) if verb == "weigh" else equal(*answers)
-        except Exception:  # whatever a parser or sympy raises on odd input: not comparable
+            result = VERBS[verb](*answers)
+        except Exception:  # whatever a parser or sympy raises on odd input: it cannot be told
             result = None
         signal.setitimer(signal.ITIMER_PROF, 0)
         _reply(replies, [result, time.process_time() - started])
@@ -160,5 +166,36 @@ def equal(a: str, b: str) -> bool:
     return all(ways) if isinstance(left, Tuple) or isinstance(right, Tuple) else any(ways)
 
 
+@lru_cache(maxsize=64)
+def _validator(schema: str) -> Any:
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import validator_for
+    from referencing import Registry
+
+    parsed = json.loads(schema)
+    # An empty registry: nothing is ever fetched.
+    return validator_for(parsed, default=Draft202012Validator)(parsed, registry=Registry())
+
+
+def fits(schema: str, text: str) -> bool:
+    """Whether a text of JSON fits a schema."""
+    return bool(_validator(schema).is_valid(json.loads(text)))
+
+
+def fault(schema: str) -> str:
+    """What is wrong with a schema; nothing when it is sound."""
+    from jsonschema import SchemaError
+
+    try:
+        _validator(schema).check_schema(json.loads(schema))
+    except SchemaError as error:
+        where = "".join(f"/{part}" for part in error.absolute_path)
+        return f"at {where or '/'}: {error.message:.200}"
+    return ""
+
+
+VERBS: dict[str, Callable[..., Any]] = {"weigh": weigh, "equal": equal, "fits": fits, "fault": fault}
+"""What can be asked."""
+
 if __name__ == "__main__":
-    supervise(float(sys.argv[1]), int(sys.argv[2]))
+    supervise(float(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

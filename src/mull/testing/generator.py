@@ -80,17 +80,30 @@ class ScriptedGenerator:
         self._cache: set[int] = set()
 
     async def render(self, chat: Chat) -> Prompt:
-        """The messages' text; refused when it leaves no room in the context."""
+        """The messages' text, or the prompt as it is; refused when it leaves no room in the context."""
+        bare = chat.bare
         text = (
             "".join(f"{m.get('role')}: {text_of(m.get('content'))}\n" for m in chat.messages) + "assistant: "
+            if bare is None
+            else bare.text
         )
         if len(text) >= self.context:
             raise InvalidRequest(
                 f"the prompt has {len(text)} tokens, the context {self.context}",
-                param="messages",
+                param="messages" if bare is None else "prompt",
                 code="context_length_exceeded",
             )
-        return Prompt(chat=chat, ids=tuple(map(ord, text)) if self.continues else None)
+        return Prompt(chat=chat, ids=await self.encode(text) if self.continues else None)
+
+    async def encode(self, text: str, *, special: bool = False) -> tuple[int, ...]:
+        """The characters' code points; there are no special tokens to add."""
+        self._require_tokens()
+        return encode(text)
+
+    async def spell(self, ids: Sequence[int]) -> str:
+        """The characters with these code points."""
+        self._require_tokens()
+        return decode(ids)
 
     async def append(self, prompt: Prompt, text: str) -> Prompt:
         """The prompt with the text's characters as its tokens."""
@@ -195,6 +208,10 @@ class ScriptedGenerator:
                 sure = None if self._sure is None else self._sure(path)
                 found.append(_logprob(token, alternatives, sure))
         return tuple(found)
+
+    def _require_tokens(self) -> None:
+        if not self.continues:
+            raise Unsupported("the scripted engine shows no tokens", param="model")
 
     def _length(self, prompt: Prompt) -> int:
         if prompt.ids is not None:

@@ -28,6 +28,7 @@ class Trial:
         task: The request; by default the world's own.
         generator: By default one that follows the world.
         verifier: By default a slightly noisy process verifier of the world.
+        difficulty: What judges the question alone; by default nothing does.
         models: Other models of the server, by name.
         retrievers: By default one, of two texts that bear on the question.
         limits: The budget.
@@ -43,6 +44,7 @@ class Trial:
         task: Task | None = None,
         generator: ScriptedGenerator | None = None,
         verifier: Verifier | None = None,
+        difficulty: Verifier | None = None,
         models: Mapping[str, Generator] | None = None,
         retrievers: Mapping[str, Retriever] | None = None,
         limits: Limits | None = None,
@@ -61,6 +63,7 @@ class Trial:
             generator=self.generator,
             answers=answers or Answers(),
             verifier=self.verifier,
+            difficulty=difficulty,
             models=models,
             retrievers={"scripted": ScriptedRetriever(FACTS)} if retrievers is None else retrievers,
             budget=Budget(limits),

@@ -40,6 +40,20 @@ def test_each_member_of_the_family_sets_fields_that_trl_has(tmp_path: Path, name
     assert (args.generation_batch_size, args.num_generations) == (64, 8)
 
 
+@pytest.mark.slow  # importing TRL's trainer takes seconds
+def test_advantages_above_zero_are_weighted_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    trl = pytest.importorskip("trl")
+    from mull.training.recipes.weighted import WeightedGRPOTrainer
+
+    scored = {"advantages": torch.tensor([1.5, -0.5, 0.0]), "other": 1}
+    monkeypatch.setattr(trl.GRPOTrainer, "__init__", lambda *_, **__: None)
+    monkeypatch.setattr(trl.GRPOTrainer, "_generate_and_score_completions", lambda *_: dict(scored))
+    found = WeightedGRPOTrainer(positive_weight=0.1)._generate_and_score_completions([])
+    assert found["advantages"].tolist() == pytest.approx([0.15, -0.5, 0.0])
+    assert found["other"] == 1
+
+
 @pytest.mark.slow
 @pytest.mark.integration
 @pytest.mark.timeout(600)

@@ -1,0 +1,162 @@
+"""Files and batches as a part of a server: made, opened, kept tidy, closed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+
+from mull.errors import InvalidRequest, Unavailable
+from mull.server.batches.files import Files
+from mull.server.batches.folder import Folder
+from mull.server.batches.lines import Lines
+from mull.server.batches.routes import Batches
+from mull.server.batches.schemas import BatchRequest, Upload
+from mull.server.batches.sqlite import SQLiteStore
+from mull.server.batches.store import BatchStore
+from mull.server.batches.work import Work
+from mull.server.callers import Caller
+from mull.server.live import RunningRequests
+from mull.server.openapi import takes
+from mull.server.settings import Settings
+
+log = logging.getLogger(__name__)
+
+PERIOD = 600.0
+"""Seconds between looks for what is too old."""
+ROOM = 4096
+"""Bytes of a line of a batch beside the body of its request."""
+STARTING = 0.2
+"""Seconds between looks whether the server has started."""
+EVERYTHING = 2**31
+
+
+class BatchPart:
+    """Files and batches, where `batches.dir` is set.
+
+    Args:
+        settings: The configuration.
+        live: Knows how many requests somebody waits for.
+        check_started: Raises `Unavailable` until the server can answer requests.
+    """
+
+    def __init__(self, settings: Settings, live: RunningRequests, check_started: Callable[[], None]) -> None:
+        own = settings.batches
+        assert own.dir is not None
+        self._path = own.dir
+        self._keep = int(own.max_age_days * 86_400)
+        self._store: BatchStore = SQLiteStore(own.dir)
+        self._folder = Folder(own.dir / "files")
+        most_bytes = settings.limits.request_bytes + ROOM
+        lines = Lines(
+            self._store,
+            self._folder,
+            live,
+            concurrency=own.concurrency,
+            pause_at=own.pause_at,
+            most_bytes=most_bytes,
+        )
+        self._work = Work(
+            self._store,
+            self._folder,
+            lines,
+            keep_files=self._keep,
+            most=own.max_requests,
+            most_bytes=most_bytes,
+            started=partial(_started, check_started),
+        )
+        self._files = Files(own, self._store, self._folder)
+        self._batches = Batches(settings.limits, self._store, self._files, self._work)
+        self._tidying: asyncio.Task[None] | None = None
+
+    async def open(self, app: FastAPI) -> None:
+        """Read what there is, and go on with the batches that are not over.
+
+        Args:
+            app: Where their requests are sent.
+
+        Raises:
+            OSError: the folder cannot be used, or another server uses it.
+        """
+        await asyncio.to_thread(self._path.mkdir, mode=0o700, parents=True, exist_ok=True)
+        await self._store.open()
+        files = await self._store.files(
+            Caller(admin=True), limit=EVERYTHING, after=None, purpose=None, newest=True
+        )
+        await asyncio.to_thread(self._folder.open, {file.id for file in files})
+        await self._work.resume(app)
+        self._tidying = asyncio.create_task(self._tidy())
+
+    async def close(self) -> None:
+        """Stop; what was under way is done again after the next start."""
+        if self._tidying is not None:
+            self._tidying.cancel()
+        await self._work.close()
+        await self._store.close()
+
+    def routes(self) -> APIRouter:
+        """The routes, without /v1."""
+        files, batches, router = self._files, self._batches, APIRouter()
+        router.post("/files", openapi_extra=_form())(files.create)
+        router.get("/files")(files.all)
+        router.get("/files/{name}")(files.one)
+        router.delete("/files/{name}")(files.delete)
+        router.get("/files/{name}/content")(files.content)
+        router.post("/batches", openapi_extra=takes(BatchRequest))(batches.create)
+        router.get("/batches")(batches.all)
+        router.get("/batches/{name}")(batches.one)
+        router.post("/batches/{name}/cancel")(batches.cancel)
+        return router
+
+    async def tidy(self, now: int) -> None:
+        """Delete what is too old."""
+        for file in await self._store.expired_files(now):
+            await self._files.remove(file)
+        await self._store.remove_batches(now - self._keep)
+
+    async def _tidy(self) -> None:
+        while True:
+            try:
+                await self.tidy(int(time.time()))
+            except Exception:
+                log.exception("old files and batches cannot be deleted")
+            await asyncio.sleep(PERIOD)
+
+
+async def _started(check: Callable[[], None]) -> None:
+    """Wait until the server can answer requests; one that never can ends."""
+    while True:
+        try:
+            return check()
+        except Unavailable:
+            await asyncio.sleep(STARTING)
+
+
+def unconfigured() -> APIRouter:
+    """The routes of a server without files and batches: they say what is missing."""
+    router = APIRouter()
+    for path in ("/files", "/files/{rest:path}", "/batches", "/batches/{rest:path}"):
+        router.add_api_route(path, _missing, methods=["GET", "POST", "DELETE"], include_in_schema=False)
+    return router
+
+
+async def _missing() -> None:
+    raise InvalidRequest(
+        "files and batches: there is no place for them; set batches.dir in the configuration "
+        "(MULL_BATCHES__DIR)",
+        code="batches_not_configured",
+    )
+
+
+def _form() -> dict[str, Any]:
+    """What an OpenAPI document says of a form with a file."""
+    (kind,) = takes(Upload)["requestBody"]["content"].values()
+    schema = kind["schema"]
+    properties = {"file": {"type": "string", "format": "binary"}, **schema["properties"]}
+    form = {**schema, "properties": properties, "required": ["file", *schema["required"]]}
+    return {"requestBody": {"content": {"multipart/form-data": {"schema": form}}, "required": True}}

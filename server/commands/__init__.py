@@ -1,0 +1,1 @@
+"""The subcommands of `mull`. What one needs is imported when it runs, so that all of them start at once."""

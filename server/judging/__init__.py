@@ -1,0 +1,1 @@
+"""POST /v1/score and /v1/rerank: the verifiers on their own."""

@@ -1,0 +1,1 @@
+"""`mull top`: what a running server does, from its own API."""

@@ -1,0 +1,71 @@
+"""A server with a folder for files and batches, and what tests do with it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from openai import OpenAI
+from openai.types import Batch, FileObject
+
+if TYPE_CHECKING:
+    from tests.server.conftest import Live, Start
+
+QUESTION = [{"role": "user", "content": "What is one plus one?"}]
+OVER = ("failed", "completed", "expired", "cancelled")
+
+StartBatches = Callable[..., AbstractContextManager["Live"]]
+
+
+@pytest.fixture
+def begin(start: Start, tmp_path: Path) -> StartBatches:
+    """Start a server with files and batches: `with begin(concurrency=1) as live`."""
+
+    @contextmanager
+    def begun(*, api_keys: Iterable[str] = (), script: Any = None, **batches: Any) -> Iterator[Live]:
+        settings = {"batches": {"dir": tmp_path / "batches"} | batches, "api_keys": list(api_keys)}
+        with start(script=script, **settings) as live:
+            yield live
+
+    return begun
+
+
+def line(name: str, **body: Any) -> dict[str, Any]:
+    """A line of an input file."""
+    body = {"model": "mull-tiny", "messages": QUESTION} | body
+    return {"custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": body}
+
+
+def lines(rows: Iterable[Any]) -> bytes:
+    return b"".join((row if isinstance(row, bytes) else json.dumps(row).encode()) + b"\n" for row in rows)
+
+
+def upload(client: OpenAI, rows: Iterable[Any], name: str = "input.jsonl") -> FileObject:
+    return client.files.create(file=(name, lines(rows)), purpose="batch")
+
+
+def create(client: OpenAI, rows: Iterable[Any], **options: Any) -> Batch:
+    """Upload lines and begin a batch of them."""
+    settings = {"endpoint": "/v1/chat/completions", "completion_window": "24h"} | options
+    return client.batches.create(input_file_id=upload(client, rows).id, **settings)
+
+
+def over(client: OpenAI, batch: Batch) -> Batch:
+    """The batch, when it is over."""
+    deadline = time.monotonic() + 60
+    while batch.status not in OVER:
+        assert time.monotonic() < deadline, batch
+        time.sleep(0.02)
+        batch = client.batches.retrieve(batch.id)
+    return batch
+
+
+def read(client: OpenAI, name: str | None) -> list[dict[str, Any]]:
+    """The lines of an output or error file."""
+    assert name is not None
+    return [json.loads(row) for row in client.files.content(name).text.splitlines()]
