@@ -101,7 +101,7 @@ def newest(nodes: Sequence[Node], most: int) -> list[Node]:
 def budget(limits: Mapping[str, float | None], nodes: Sequence[Node], seconds: float) -> Table:
     """What was spent, each with a bar where there is a limit."""
     spent = {
-        "tokens": sum(int((node.get("usage") or node).get("completion") or node["tokens"]) for node in nodes),
+        "tokens": sum(_generated(node) for node in nodes),
         "samples": sum(node["parent"] is not None for node in nodes),
         "seconds": seconds,
     }
@@ -115,6 +115,12 @@ def budget(limits: Mapping[str, float | None], nodes: Sequence[Node], seconds: f
         cells.append(Text(f"{shown} {name}  ", style="dim"))
     line.add_row(*cells)
     return line
+
+
+def _generated(node: Node) -> int:
+    """Tokens that were generated for a node, which may hold others too."""
+    usage = node.get("usage")
+    return int(usage["completion"] if usage else node["tokens"])
 
 
 def _tail(text: str, console: Console, width: int, most: int) -> list[Text]:

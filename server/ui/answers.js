@@ -17,6 +17,26 @@ export function answerIn(text) {
   return said === undefined ? null : said[1].trim();
 }
 
+const ASIDES = new Set(["verdict", "critique", "choice", "rating", "query", "note", "propose"]);
+const read = new WeakMap();
+
+/** The final answer that a node ends, alone or with the steps before it; null where it ends none. */
+export function answerOf(node, data) {
+  if (data.finish !== "stop" || ASIDES.has(data.kind)) return null;
+  if (!read.has(data)) {
+    let [text, above] = [data.text ?? "", node.above];
+    let answer = answerIn(text);
+    // What ended in a step is continued by what hangs below it.
+    while (answer === null && above?.versions.at(-1).data.finish === "step") {
+      text = above.versions.at(-1).data.text + text;
+      answer = answerIn(text);
+      above = above.above;
+    }
+    read.set(data, answer);
+  }
+  return read.get(data);
+}
+
 /**
  * The votes at a time: `[{answer, votes, score, won}]`, most votes first.
  *
@@ -49,10 +69,8 @@ function final(candidates, winner) {
 function sofar(search, time) {
   const groups = new Map();
   for (const node of search.nodes) {
-    if (node.below.length > 0) continue;
     const data = at(node, time);
-    if (data === null || data.finish !== "stop" || data.data?.merged) continue;
-    const answer = answerIn(data.text ?? "");
+    const answer = data === null || data.data?.merged ? null : answerOf(node, data);
     if (answer === null) continue;
     const group = groups.get(answer) ?? { answer, votes: 0, score: null };
     group.votes += 1;

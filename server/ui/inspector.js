@@ -48,7 +48,7 @@ export class Inspector {
         "div",
         { class: "text", tabindex: "0", role: "group", "aria-label": "Text of the node" },
         before === "" ? null : el("span", { class: "before" }, before),
-        el("span", {}, data.text || "(no text)"),
+        el("span", {}, data.text || (before === "" ? "(no text)" : "")),
       ),
     );
     if (data.step_scores?.length > 0) parts.push(steps(data.step_scores));

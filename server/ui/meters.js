@@ -7,7 +7,7 @@ export class Meters {
     this.figures = {
       tokens: figure("Tokens"),
       seconds: figure("Seconds"),
-      samples: figure("Generations"),
+      samples: figure("Samples"),
       best: figure("Best score"),
       verifier: figure("Verifier tokens"),
     };

@@ -123,7 +123,12 @@ export class Pane {
         .filter(Boolean)
         .join(" · "),
     );
-    const why = ttc.stopped && ttc.stopped !== "complete" ? `, budget of ${ttc.stopped} spent` : "";
+    const spent = ["tokens", "seconds", "samples"].includes(ttc.stopped);
+    const why = spent
+      ? `, budget of ${ttc.stopped} spent`
+      : ttc.stopped && ttc.stopped !== "complete"
+        ? `: ${ttc.stopped}`
+        : "";
     setText(this.state, `${STATES[state]}${why}`);
     this.state.dataset.state = state;
     this.problem.hidden = error === null;

@@ -1,6 +1,6 @@
 /** The tree of a search: a canvas to look at, and beside it the same tree for keyboards and screen readers. */
 
-import { answerIn } from "./answers.js";
+import { answerOf } from "./answers.js";
 import { Camera } from "./camera.js";
 import { palette, range } from "./colours.js";
 import { calm, el, uid } from "./dom.js";
@@ -119,7 +119,7 @@ export class Tree {
     const selected = this.points.find((point) => point.node === this.selected) ?? null;
     paint(
       this.painter,
-      { points: this.points, radius, step: stepX, scale: this.scale, selected, labels: stepY >= 13, width, height },
+      { points: this.points, radius, step: stepX, scale: this.scale, selected, labels: stepY >= 14, width, height },
       this.colours,
     );
     if (moving) this.refresh();
@@ -156,7 +156,7 @@ export class Tree {
           data?.kind === "cancelled",
         onWay: way.has(node.id) && !pending,
         deepest: node.depth === this.size.depth,
-        label: node.below.length === 0 && !pending ? labelOf(data) : "",
+        label: node.below.length === 0 && !pending ? labelOf(node, data) : "",
       };
       if (typeof data?.score === "number") [low, high] = [Math.min(low, data.score), Math.max(high, data.score)];
       placed.set(node, point);
@@ -189,7 +189,8 @@ export class Tree {
 }
 
 /** A whole answer is told from the others by what it answers, anything else by how it begins. */
-function labelOf({ text, finish }) {
-  const answer = finish === "stop" ? answerIn(text ?? "") : null;
-  return answer === null ? (text ?? "").trim().split("\n")[0].slice(0, 80) : `= ${answer.slice(0, 60)}`;
+function labelOf(node, data) {
+  const answer = answerOf(node, data);
+  if (answer !== null) return `= ${answer.slice(0, 60)}`;
+  return (data.text ?? "").trim().split("\n")[0].slice(0, 80) || data.kind.replaceAll("_", " ");
 }

@@ -158,10 +158,10 @@ def test_the_newest_nodes_are_kept_with_what_led_to_them() -> None:
 
 
 def test_a_budget_counts_what_was_spent() -> None:
-    nodes = [node(1, usage={"completion": 7}), node(2, tokens=3)]
+    nodes = [node(1, usage={"completion": 7}), node(2, tokens=3), node(3, 1, usage={"completion": 0})]
     (line,) = shown(budget({"samples": 4}, nodes, 1.25))
     assert "10 tokens" in line
-    assert "2/4 samples" in line
+    assert "3/4 samples" in line
     assert "1.2 seconds" in line
 
 

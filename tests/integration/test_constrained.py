@@ -31,7 +31,7 @@ class Result(BaseModel):
 
 
 TOOL: Any = pydantic_function_tool(Add, name="add")
-SEARCHES = [
+SEARCHES: list[dict[str, Any]] = [
     {"strategy": "single"},
     {"strategy": "majority_vote", "n": 4},
     {"strategy": "best_of_n", "n": 4},
