@@ -1,4 +1,4 @@
-"""Who may administrate: read other people's requests, change what is served."""
+"""The key of administrators that is given by the environment, and what a request shows of a key."""
 
 from __future__ import annotations
 
@@ -34,35 +34,21 @@ def bearer(request: Request) -> bytes | None:
 
 
 class Admin:
-    """Lets administrators pass.
+    """The administrators' key.
 
     Args:
-        variable: Environment variable with their key. Without it nobody passes.
+        variable: Environment variable with their key. Without it there is none.
     """
 
     def __init__(self, variable: str) -> None:
-        self._variable = variable
+        self.variable = variable
         self._key = os.environ.get(variable, "").encode()
 
-    async def authorize(self, request: Request) -> None:
-        """Check a request's key, in constant time.
-
-        Raises:
-            Unauthorized: it shows none.
-            Forbidden: it shows another one, or the server has no key for administrators.
-        """
-        if not self._key:
-            raise Forbidden(
-                f"administrative routes are closed: set the environment variable {self._variable} to a key "
-                "and start the server again",
-                code="admin_key_not_set",
-            )
-        given = bearer(request)
-        if given is None:
-            raise Unauthorized("the administrator's key is needed: Authorization: Bearer <key>")
-        if not self.is_key(given):
-            raise Forbidden("this key is not the administrator's")
+    @property
+    def configured(self) -> bool:
+        """Whether there is such a key."""
+        return bool(self._key)
 
     def is_key(self, given: bytes | None) -> bool:
         """Whether a key is the administrators', found out in constant time."""
-        return bool(self._key) and hmac.compare_digest(given or b"", self._key)
+        return self.configured and hmac.compare_digest(given or b"", self._key)

@@ -69,9 +69,8 @@ class Api:
         self._backend = backend
         self._metrics = metrics
         self._context = Context(settings, backend, metrics, store)
-        self._admin = Admin(settings.admin_key_env)
         self._learning = Learning(settings, backend, metrics, store)
-        self._keys = Keys(settings.api_keys, self._admin)
+        self.keys = Keys(settings.api_keys, Admin(settings.admin_key_env), settings.keys_file)
         self._observing = Observing(settings, store, self._context.live)
         self.batches = (
             None
@@ -81,7 +80,7 @@ class Api:
 
     def routes(self) -> APIRouter:
         """All routes; those under /v1 want a key where keys are configured."""
-        v1 = APIRouter(prefix="/v1", dependencies=[Depends(self._keys.user)])
+        v1 = APIRouter(prefix="/v1", dependencies=[Depends(self.keys.user)])
         v1.post("/chat/completions", openapi_extra=takes(ChatRequest))(self.chat_completions)
         v1.include_router(Completions(self._context).routes())
         v1.include_router(Responses(self._context).routes())
@@ -93,14 +92,14 @@ class Api:
         v1.get("/ttc/verifiers")(self.verifiers)
         v1.get("/ttc/bench")(Measured(self._settings.bench_dir).bench)
         # What belongs to one user: administrators may see it too.
-        own = APIRouter(prefix="/v1", dependencies=[Depends(self._keys.user_or_admin)])
+        own = APIRouter(prefix="/v1", dependencies=[Depends(self.keys.user_or_admin)])
         own.post("/ttc/feedback", openapi_extra=takes(Feedback))(self._learning.feedback)
         own.get("/ttc/running")(self._observing.running)
         own.get("/ttc/traces/{name}")(self._observing.trace)
         own.get("/ttc/traces/{name}/events")(self._observing.events)
         own.include_router(unconfigured() if self.batches is None else self.batches.routes())
         # Administrators show a key of their own, not one of those above.
-        admin = APIRouter(prefix="/v1/ttc", dependencies=[Depends(self._admin.authorize)])
+        admin = APIRouter(prefix="/v1/ttc", dependencies=[Depends(self.keys.admin)])
         admin.get("/traces")(self._observing.traces)
         reloading = takes(ReloadRequest)
         admin.post("/verifiers/{name}/reload", openapi_extra=reloading)(self._learning.reload)
@@ -108,7 +107,7 @@ class Api:
         router.include_router(v1)
         router.include_router(own)
         router.include_router(admin)
-        router.include_router(Tokens(self._context).routes(), dependencies=[Depends(self._keys.user)])
+        router.include_router(Tokens(self._context).routes(), dependencies=[Depends(self.keys.user)])
         router.include_router(Page().routes())
         router.get("/health")(self.health)
         router.get("/ready")(self.ready)
@@ -234,6 +233,7 @@ def create_app(
             await _open("traces", asyncio.to_thread(store.open), on_failure)
         if api.batches is not None:
             await _open("batches", api.batches.open(app), on_failure)
+        await api.keys.open()
         await backend.open()
         try:
             yield
@@ -241,6 +241,7 @@ def create_app(
             if api.batches is not None:
                 await api.batches.close()
             await backend.close()
+            await api.keys.close()
             if store is not None:
                 await asyncio.to_thread(store.close)
 

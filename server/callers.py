@@ -1,15 +1,28 @@
-"""Who sends a request, as far as it matters for what he may read."""
+"""Who sends a request: what he may read, and how much of the server he may use."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import Request
+from pydantic import Field
+
+from mull.server.strict import Strict
 
 STATE = "caller"
+
+Priority = Literal["high", "normal", "low"]
+
+
+class KeyLimits(Strict):
+    """How much of the server the holder of a key may use."""
+
+    concurrent: int | None = Field(None, ge=1, description="Requests at a time, waiting ones included.")
+    tokens_per_minute: int | None = Field(None, ge=1, description="Generated tokens, hidden ones included.")
+    priority: Priority = Field("normal", description="Its share of a busy server.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,10 +30,13 @@ class Caller:
     """The sender of a request."""
 
     owner: str | None = None
-    """Whose the request is: a digest of the API key; None where no keys are configured."""
+    """Whose the request is: a digest, of the key or of its holder's name; None where there are no keys."""
+    name: str = "anonymous"
+    """What metrics and administrators call the holder of the key."""
     admin: bool = False
     batch: str | None = None
     """The batch whose line the request is; None for what somebody waits for."""
+    limits: KeyLimits = field(default_factory=KeyLimits)
 
     def may_read(self, owner: str | None) -> bool:
         """Whether what belongs to `owner` is open to this caller."""

@@ -36,7 +36,7 @@ class Observing:
         self._live = live
         self._text = settings.traces.text
         self._heartbeat = settings.heartbeat
-        self._anonymous = not settings.api_keys
+        self._anonymous = not settings.keyed
 
     async def running(self, request: Request) -> Response:
         """The requests that are being solved: all for administrators, his own for a user."""

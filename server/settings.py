@@ -6,7 +6,15 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -17,7 +25,7 @@ from pydantic_settings import (
 from mull.errors import MullError, one_of
 from mull.form import CallStyle, Thoughts
 from mull.retrieval.config import RetrieverConfig
-from mull.server import calibration
+from mull.server import calibration, keyfile
 from mull.server.errors import invalid
 from mull.server.schemas import BudgetRequest, Effort
 from mull.strategies.registry import STRATEGIES
@@ -224,7 +232,10 @@ class Settings(BaseSettings):
     )
     limits: MaxLimits = Field(default_factory=MaxLimits)
     api_keys: list[SecretStr] = Field(
-        default_factory=list, description="Accepted bearer tokens; none: open to all."
+        default_factory=list, description="Accepted bearer tokens; none, and no keys_file: open to all."
+    )
+    keys_file: Path | None = Field(
+        None, description="More keys, as digests with names and limits: what `mull keys` wrote."
     )
     admin_key_env: str = Field(
         "MULL_ADMIN_KEY",
@@ -262,6 +273,21 @@ class Settings(BaseSettings):
             # The bundle's efforts name the bundle's presets.
             data = {**data, "presets": {**standard["presets"], **data["presets"]}}
         return {**standard, **({"calibration": None} if own else {}), **data}
+
+    @property
+    def keyed(self) -> bool:
+        """Whether users have keys, so that they can be told apart."""
+        return bool(self.api_keys) or self.keys_file is not None
+
+    @field_validator("keys_file")
+    @classmethod
+    def _keys(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            try:
+                keyfile.read(path)
+            except keyfile.KeyFileError as error:
+                raise ValueError(error.message.removeprefix("keys_file: ")) from None
+        return path
 
     @model_validator(mode="after")
     def _names_exist(self) -> Settings:

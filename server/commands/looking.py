@@ -44,7 +44,7 @@ def strategies(as_json: AsJson = False, url: Url = LOCAL, api_key: Key = None) -
         cost = (card["cost"].get("at_most") or {}).get("generations")
         does = " ".join((card["description"] or "").partition("\n\n")[0].split())
         rows.append((card["name"], ", ".join(filter(None, [kind, *other])), str(cost or ""), does))
-    _table(("strategy", "needs", "generations", "what it does"), rows)
+    table(("strategy", "needs", "generations", "what it does"), rows)
 
 
 def verifiers(as_json: AsJson = False, url: Url = LOCAL, api_key: Key = None) -> None:
@@ -57,7 +57,7 @@ def verifiers(as_json: AsJson = False, url: Url = LOCAL, api_key: Key = None) ->
         (row["name"], row["kind"], "answers" if row["healthy"] else "down", str(row.get("version") or ""))
         for row in listed["data"]
     ]
-    _table(("verifier", "judges", "state", "version"), rows)
+    table(("verifier", "judges", "state", "version"), rows)
 
 
 def top(
@@ -94,7 +94,8 @@ def _get(path: str, url: str, api_key: str | None) -> dict[str, Any]:
         return Client(url=url, api_key=api_key).get(path)
 
 
-def _table(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+def table(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """Print rows: aligned on a terminal, with tabs for scripts."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

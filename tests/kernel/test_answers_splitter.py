@@ -116,7 +116,8 @@ def test_thoughts_are_told_apart(thoughts: Thoughts, text: str, reasoning: str |
         ("json", '<|python_tag|>{"name": "add", "parameters": {"a": 1}}; {"name": "add", "parameters": {}}',
          "", ['{"a":1}', "{}"]),
         ("mistral", '[TOOL_CALLS] [{"name": "add", "arguments": {"a": 1}}]', "", ['{"a":1}']),
-        ("mistral", 'So: [TOOL_CALLS]add{"a": 1}[TOOL_CALLS]add[ARGS]{"a": 2}', "So:", ['{"a":1}', '{"a":2}']),
+        ("mistral", 'So: [TOOL_CALLS]add{"a": 1}[TOOL_CALLS]add[ARGS]{"a": 2}', "So:",
+         ['{"a":1}', '{"a":2}']),
     ],
 )  # fmt: skip
 def test_calls_are_read_in_each_style(
