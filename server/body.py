@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+import asyncio
+from typing import Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
@@ -46,14 +47,24 @@ async def read(request: Request, limits: MaxLimits) -> bytes:
     return bytes(body)
 
 
+async def read_data(request: Request, limits: MaxLimits) -> dict[str, Any]:
+    """The request's body as plain data, decoded off the event loop.
+
+    Raises:
+        InvalidRequest: it is no JSON object, or larger or deeper than allowed.
+    """
+    return await asyncio.to_thread(read_object, await read(request, limits), nesting=limits.nesting)
+
+
 async def read_as(model: type[T], request: Request, limits: MaxLimits) -> T:
     """The request's body as `model`; a null counts as absent.
 
     Raises:
         InvalidRequest: naming the first field that is wrong and what it allows.
     """
-    data = read_object(await read(request, limits), nesting=limits.nesting)
+    data = await read_data(request, limits)
+    given = {name: value for name, value in data.items() if value is not None}
     try:
-        return model.model_validate({name: value for name, value in data.items() if value is not None})
+        return await asyncio.to_thread(model.model_validate, given)
     except ValidationError as error:
         raise invalid(error, model) from None

@@ -105,7 +105,9 @@ def describe(schema: Mapping[str, Any]) -> str:
                 f" of at most {schema['maxItems']}" if "maxItems" in schema else ""
             )
         case "object":
-            return "a non-empty object" if schema.get("minProperties") else "an object"
+            return ("a non-empty object" if schema.get("minProperties") else "an object") + (
+                f" of at most {schema['maxProperties']} fields" if "maxProperties" in schema else ""
+            )
     return "valid"
 
 

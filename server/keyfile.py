@@ -95,12 +95,10 @@ def read(path: Path) -> list[KeyEntry]:
         except ValidationError as error:
             # Somebody may have written a key where its digest belongs: nothing of the line is told.
             first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-            field = (
-                ".".join(map(str, first["loc"])) if first["type"] != "extra_forbidden" else "unknown field"
-            )
+            unknown = first["type"] == "extra_forbidden"
+            field = "a field" if unknown else ".".join(map(str, first["loc"])) or "the line"
             raise KeyFileError(
-                f"keys_file: {path}, line {number}: {field or 'not a JSON object'} is wrong; "
-                "`mull keys` writes such files"
+                f"keys_file: {path}, line {number}: {field} is wrong; `mull keys` writes such files"
             ) from None
     return entries
 

@@ -71,6 +71,7 @@ class Running:
         self._verifier = verifier
         self._verifying = verifying
         self._watchers: set[Watcher] = set()
+        self._served: Served | None = None
         run.trace.listen(self._tell)
 
     @property
@@ -86,6 +87,8 @@ class Running:
     def watch(self) -> Iterator[Watcher]:
         """Be told its nodes, those so far first, and its end."""
         watcher = Watcher(self.run.trace.nodes)
+        if self._served is not None:  # it ended before anybody began to read
+            watcher.end(self._served)
         self._watchers.add(watcher)
         try:
             yield watcher
@@ -128,7 +131,8 @@ class Running:
         }
 
     def end(self, served: Served) -> None:
-        """Tell everybody who watches that it is over."""
+        """Tell everybody who watches that it is over, and who comes later still."""
+        self._served = served
         for watcher in self._watchers:
             watcher.end(served)
 

@@ -13,8 +13,8 @@ from mull.server.body import read_as
 from mull.server.context import Context
 from mull.server.openapi import takes
 from mull.server.reply import as_json
-from mull.server.schemas import Message, Strict
-from mull.types import Chat
+from mull.server.schemas import ChatRequest, Message, Strict, check
+from mull.server.tools import Tool
 
 Model = Annotated[str | None, Field(min_length=1, max_length=256)]
 
@@ -30,7 +30,7 @@ class TokenizeRequest(Strict):
     )
     add_generation_prompt: bool = True
     continue_final_message: bool = False
-    tools: list[dict[str, Any]] = Field(default_factory=list)
+    tools: list[Tool] = Field(default_factory=list, max_length=128)
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
     return_token_strs: Literal[False] = False
 
@@ -83,21 +83,16 @@ class Tokens:
             raise InvalidRequest(
                 "add_special_tokens: the chat template has put them in already", param="add_special_tokens"
             )
-        if asked.add_generation_prompt and asked.continue_final_message:
-            raise InvalidRequest(
-                "continue_final_message: only together with add_generation_prompt: false",
-                param="continue_final_message",
-            )
-        opening = {
-            "add_generation_prompt": asked.add_generation_prompt,
-            "continue_final_message": asked.continue_final_message,
-        }
-        chat = Chat(
-            messages=tuple(message.to_dict() for message in asked.messages or ()),
-            tools=tuple(asked.tools),
-            template={**asked.chat_template_kwargs, **opening},
+        chat = ChatRequest(
+            model=generator.model,
+            messages=asked.messages or [],
+            tools=asked.tools,
+            chat_template_kwargs=asked.chat_template_kwargs,
+            add_generation_prompt=asked.add_generation_prompt,
+            continue_final_message=asked.continue_final_message,
         )
-        ids = (await generator.render(chat)).ids
+        check(chat)
+        ids = (await generator.render(chat.task().chat)).ids
         if ids is None:
             raise _no_tokens(generator)
         return ids

@@ -15,7 +15,7 @@ from mull.errors import InvalidRequest
 from mull.server.body import TooLarge, WrongMediaType
 
 FIELD_BYTES = 4096
-"""The most that all fields but the file may hold."""
+"""The most that all fields but the file may hold, their names included."""
 
 
 class Form:
@@ -72,6 +72,7 @@ class Form:
         name = options.get(b"name", b"").decode(errors="replace")
         self._name = name
         if b"filename" not in options:
+            self._take(len(name))
             return
         if name != "file" or self.filename is not None:
             raise InvalidRequest("send one file, as the field file", param="file")
@@ -81,10 +82,15 @@ class Form:
         if self._name is None:
             self._sink.write(data[start:end])
             return
-        self._room -= end - start
-        if self._room < 0:
-            raise InvalidRequest(f"the fields hold more than {FIELD_BYTES} bytes", param=self._name[:80])
+        self._take(end - start)
         self._text += data[start:end]
+
+    def _take(self, size: int) -> None:
+        self._room -= size
+        if self._room < 0:
+            raise InvalidRequest(
+                f"the fields hold more than {FIELD_BYTES} bytes", param=(self._name or "")[:80]
+            )
 
     def _end_part(self) -> None:
         if self._name is not None:

@@ -39,7 +39,7 @@ def new(
 ) -> None:
     """Make a key and print it, this once: only its digest is kept.
 
-    A name may have several keys. To change a key, make another, exchange it, then revoke the old one by its id.
+    A name may have several keys. To change one, make another, exchange it, then revoke the old one by its id.
     """
     from pydantic import ValidationError
 

@@ -9,14 +9,13 @@ from fastapi import APIRouter, Request, Response
 
 from mull.errors import InvalidRequest, Unsupported
 from mull.protocols import Generator, Tokenizing
-from mull.server.body import read
+from mull.server.body import read_data
 from mull.server.callers import caller_of
 from mull.server.completions.format import CompletionFormat
 from mull.server.completions.schema import CompletionRequest, parse
 from mull.server.completions.together import ReplyToAll
 from mull.server.context import Context
 from mull.server.openapi import takes
-from mull.server.schemas import read_object
 from mull.server.service import Job
 from mull.types import Bare, Chat
 
@@ -40,10 +39,9 @@ class Completions:
     async def completions(self, request: Request) -> Response:
         """Go on with one prompt or several, as JSON or as server-sent events."""
         limits = self._context.settings.limits
-        body = await read(request, limits)
+        data = await read_data(request, limits)
         self._context.backend.check_started()
-        data = await asyncio.to_thread(read_object, body, nesting=limits.nesting)
-        asked = parse(data, most=limits.prompts)
+        asked = await asyncio.to_thread(parse, data, most=limits.prompts)
         chat = asked.as_chat()
         plan, task = self._context.catalog.choose(chat), chat.task()
         generator = self._context.backend.generators[plan.model]

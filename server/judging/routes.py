@@ -107,6 +107,7 @@ class Judging:
             VerifierUnavailable: it is down, or takes too long.
         """
         metrics, seconds = self._context.metrics, self._context.settings.limits.seconds or PATIENCE
+        metrics.verifier_calls.labels(name).inc(len(judged))
         with self._context.backend.verifiers.lease(name) as loaded:
             try:
                 async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
@@ -118,7 +119,6 @@ class Judging:
             except BaseExceptionGroup as failed:
                 raise cause_of(failed) from failed
         scores = [score for task in tasks for score in task.result()]
-        metrics.verifier_calls.labels(name).inc(len(judged))
         metrics.verifier_tokens.labels(name).inc(sum(score.tokens for score in scores))
         return scores
 

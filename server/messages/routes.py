@@ -7,14 +7,13 @@ import asyncio
 from fastapi import APIRouter, Request, Response
 
 from mull.errors import InvalidRequest, Unsupported
-from mull.server.body import read
+from mull.server.body import read_data
 from mull.server.callers import caller_of
 from mull.server.context import Context
 from mull.server.messages.format import MessageFormat
 from mull.server.messages.schema import MessagesRequest, parse, renamed
 from mull.server.openapi import takes
 from mull.server.reply import Reply, as_json
-from mull.server.schemas import check, read_object
 from mull.server.service import Job
 
 
@@ -59,13 +58,10 @@ class Messages:
         return as_json({"input_tokens": len(ids)})
 
     async def _job(self, request: Request, more: dict[str, int]) -> tuple[MessagesRequest, Job]:
-        limits = self._context.settings.limits
-        body = await read(request, limits)
+        data = await read_data(request, self._context.settings.limits)
         self._context.backend.check_started()
-        asked = parse(await asyncio.to_thread(read_object, body, nesting=limits.nesting) | more)
-        chat = asked.as_chat()
+        asked, chat = await asyncio.to_thread(parse, data | more)
         try:
-            check(chat)
             plan = self._context.catalog.choose(chat)
         except InvalidRequest as error:
             raise renamed(error, asked) from None

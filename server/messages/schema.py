@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Discriminator, Field, ValidationError
 
 from mull.errors import InvalidRequest
 from mull.server.admission import Refused, admitted
 from mull.server.errors import invalid
-from mull.server.schemas import TTC, ChatRequest, Strict
+from mull.server.schemas import TTC, ChatRequest, Strict, check
 
 REFUSED: Refused = {
     "container": ((), "no code is run here"),
@@ -21,27 +21,104 @@ REFUSED: Refused = {
 }
 LABELS = ("metadata", "cache_control")
 
-BLOCKS = ("text", "image", "tool_use", "tool_result", "thinking")
+
+class Block(Strict):
+    """A part of a message's content."""
+
+    cache_control: Any = Field(None, description="Harmless: engines cache every prefix.")
 
 
-def _blocks(value: Any) -> Any:
+class Text(Block):
+    """Text."""
+
+    type: Literal["text"]
+    text: str
+    citations: Any = None
+
+
+class Base64Source(Strict):
+    """An image as it is."""
+
+    type: Literal["base64"]
+    media_type: str
+    data: str
+
+    @property
+    def address(self) -> str:
+        """Where the image is."""
+        return f"data:{self.media_type};base64,{self.data}"
+
+
+class UrlSource(Strict):
+    """An image elsewhere."""
+
+    type: Literal["url"]
+    url: str = Field(min_length=1)
+
+    @property
+    def address(self) -> str:
+        """Where the image is."""
+        return self.url
+
+
+class Image(Block):
+    """An image."""
+
+    type: Literal["image"]
+    source: Annotated[Base64Source | UrlSource, Discriminator("type")]
+
+
+class ToolUse(Block):
+    """A model's call of a tool."""
+
+    type: Literal["tool_use"]
+    id: str = Field(min_length=1, max_length=256)
+    name: str = Field(min_length=1, max_length=128)
+    input: dict[str, Any]
+    caller: Any = None
+
+
+class Thoughts(Block):
+    """What a model thought before it answered."""
+
+    type: Literal["thinking"]
+    thinking: str
+    signature: str = ""
+
+
+def _listed(*kinds: str) -> BeforeValidator:
     """Content as a list of blocks; those that cannot be understood are named."""
-    if isinstance(value, str):
-        return [{"type": "text", "text": value}]
-    if not isinstance(value, list):
-        raise ValueError("must be a string or a list of blocks")
-    for i, block in enumerate(value):
-        kind = block.get("type") if isinstance(block, dict) else block
-        if kind not in BLOCKS:
-            raise ValueError(f"block {i} is {kind!r:.40}; only {', '.join(BLOCKS)} are understood")
-        lacking = {"text": "text", "image": "source", "tool_use": "id name input", "thinking": "thinking"}
-        for name in lacking.get(kind, "tool_use_id").split():
-            if name not in block:
-                raise ValueError(f"block {i} has no {name}")
-    return value
+
+    def listed(value: Any) -> Any:
+        if isinstance(value, str):
+            return [{"type": "text", "text": value}]
+        if not isinstance(value, list):
+            raise ValueError("must be a string or a list of blocks")
+        for i, block in enumerate(value):
+            kind = block.get("type") if isinstance(block, dict) else block
+            if kind not in kinds:
+                raise ValueError(f"block {i} is {kind!r:.40}; only {', '.join(kinds)} are understood")
+        return [{name: each for name, each in block.items() if each is not None} for block in value]
+
+    return BeforeValidator(listed)
 
 
-Blocks = Annotated[list[dict[str, Any]], BeforeValidator(_blocks)]
+class ToolResult(Block):
+    """What a tool gave back; that it failed is for its content to say."""
+
+    type: Literal["tool_result"]
+    tool_use_id: str = Field(min_length=1, max_length=256)
+    content: Annotated[list[Annotated[Text | Image, Discriminator("type")]], _listed("text", "image")] = (
+        Field(default_factory=list)
+    )
+    is_error: bool = False
+
+
+Texts = Annotated[list[Text], _listed("text")]
+Blocks = Annotated[
+    list[Annotated[Text | Image | ToolUse | ToolResult | Thoughts, Discriminator("type")]],
+    _listed("text", "image", "tool_use", "tool_result", "thinking"),
+]
 
 
 class Turn(Strict):
@@ -96,7 +173,7 @@ class MessagesRequest(Strict):
     model: str = Field(min_length=1, max_length=256)
     messages: list[Turn] = Field(min_length=1)
     max_tokens: int = Field(ge=1, le=2**31)
-    system: Blocks | None = None
+    system: Texts | None = None
     stop_sequences: list[Annotated[str, Field(min_length=1)]] | None = Field(None, max_length=16)
     temperature: float | None = Field(None, ge=0, le=1)
     top_p: float | None = Field(None, gt=0, le=1)
@@ -133,13 +210,17 @@ class MessagesRequest(Strict):
         if self.tool_choice is not None:
             given |= _tool_choice(self.tool_choice)
         try:
-            return ChatRequest.model_validate(given)
+            chat = ChatRequest.model_validate(given)
+            check(chat)
         except ValidationError as error:
             raise renamed(invalid(error, ChatRequest), self) from None
+        except InvalidRequest as error:
+            raise renamed(error, self) from None
+        return chat
 
 
-def parse(data: Mapping[str, Any]) -> MessagesRequest:
-    """A request body as a request.
+def parse(data: Mapping[str, Any]) -> tuple[MessagesRequest, ChatRequest]:
+    """A request body as a request, and as one for a chat completion.
 
     Raises:
         InvalidRequest: naming the first field that is wrong and what it allows.
@@ -150,7 +231,7 @@ def parse(data: Mapping[str, Any]) -> MessagesRequest:
             "ttc.progress: a message has no place for a text about the search; ask for 'nodes'",
             param="ttc.progress",
         )
-    return request
+    return request, request.as_chat()
 
 
 def renamed(error: InvalidRequest, asked: MessagesRequest) -> InvalidRequest:
@@ -169,55 +250,44 @@ def renamed(error: InvalidRequest, asked: MessagesRequest) -> InvalidRequest:
 
 def _messages(turn: Turn) -> list[dict[str, Any]]:
     """A turn as messages of a chat: results of tools are messages of their own, before the rest."""
-    results = [
-        {
-            "role": "tool",
-            "tool_call_id": block["tool_use_id"],
-            "content": _content(_blocks(block.get("content", ""))),
-        }
-        for block in turn.content
-        if block["type"] == "tool_result"
-    ]
-    calls = [
-        {
-            "id": block["id"],
-            "type": "function",
-            "function": {"name": block["name"], "arguments": json.dumps(block["input"])},
-        }
-        for block in turn.content
-        if block["type"] == "tool_use"
-    ]
-    thoughts = "".join(block["thinking"] for block in turn.content if block["type"] == "thinking")
-    said = [block for block in turn.content if block["type"] in ("text", "image")]
+    results: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
+    said: list[Text | Image] = []
+    thoughts = ""
+    for block in turn.content:
+        match block:
+            case ToolResult():
+                content = _content(block.content)
+                results.append({"role": "tool", "tool_call_id": block.tool_use_id, "content": content})
+            case ToolUse():
+                function = {"name": block.name, "arguments": json.dumps(block.input)}
+                calls.append({"id": block.id, "type": "function", "function": function})
+            case Thoughts():
+                thoughts += block.thinking
+            case _:
+                said.append(block)
     message: dict[str, Any] = {"role": turn.role}
     if said or not (calls or results):
-        message["content"] = _text(said) if turn.role == "assistant" else _content(said)
+        whole = turn.role == "assistant" and not any(isinstance(block, Image) for block in said)
+        message["content"] = _text(said) if whole else _content(said)
     message |= {"reasoning": thoughts} if thoughts else {}
     message |= {"tool_calls": calls} if calls else {}
     return [*results, message] if len(message) > 1 else results
 
 
-def _text(blocks: list[dict[str, Any]]) -> str:
-    return "".join(str(block.get("text", "")) for block in blocks)
+def _text(blocks: Sequence[Text | Image]) -> str:
+    return "".join(block.text for block in blocks if isinstance(block, Text))
 
 
-def _content(blocks: list[dict[str, Any]]) -> Any:
-    if all(block["type"] == "text" for block in blocks) and len(blocks) <= 1:
+def _content(blocks: Sequence[Text | Image]) -> Any:
+    if not blocks or (len(blocks) == 1 and isinstance(blocks[0], Text)):
         return _text(blocks)
     return [
-        {"type": "image_url", "image_url": {"url": _url(block["source"])}}
-        if block["type"] == "image"
-        else {"type": "text", "text": block["text"]}
+        {"type": "image_url", "image_url": {"url": block.source.address}}
+        if isinstance(block, Image)
+        else {"type": "text", "text": block.text}
         for block in blocks
     ]
-
-
-def _url(source: Any) -> Any:
-    if not isinstance(source, dict):
-        return source
-    if source.get("type") == "base64":
-        return f"data:{source.get('media_type')};base64,{source.get('data')}"
-    return source.get("url")
 
 
 def _tool(tool: Tool) -> dict[str, Any]:

@@ -162,7 +162,8 @@ def as_messages(items: Iterable[Item]) -> list[dict[str, Any]]:
             case MessageItem(role="assistant"):
                 if "content" in turn or "tool_calls" in turn:
                     end_turn()
-                turn["content"] = _text(item.content)
+                images = any(isinstance(part, InputImage) for part in item.content)
+                turn["content"] = _content(item.content) if images else _text(item.content)
             case FunctionCall():
                 function = {"name": item.name, "arguments": item.arguments}
                 call = {"id": item.call_id, "type": "function", "function": function}

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from pydantic_core import to_json
 
 from mull.errors import InvalidRequest, NotFound
-from mull.server.body import read
+from mull.server.body import read_data
 from mull.server.callers import Caller, caller_of
 from mull.server.context import Context
 from mull.server.openapi import takes
@@ -20,7 +20,6 @@ from mull.server.responses.format import ResponseFormat
 from mull.server.responses.items import Item, Items
 from mull.server.responses.schema import ResponseRequest, parse, renamed
 from mull.server.responses.store import Kept, ResponseStore
-from mull.server.schemas import check, read_object
 from mull.server.service import Job
 
 ITEMS: TypeAdapter[list[Item]] = TypeAdapter(Items)
@@ -55,14 +54,12 @@ class Responses:
     async def create(self, request: Request) -> Response:
         """Answer a conversation, as JSON or as server-sent events."""
         limits, caller = self._context.settings.limits, caller_of(request)
-        body = await read(request, limits)
+        data = await read_data(request, limits)
         self._context.backend.check_started()
-        data = await asyncio.to_thread(read_object, body, nesting=limits.nesting)
-        asked = parse(data)
+        asked = await asyncio.to_thread(parse, data)
         before, size_before = self._before(asked.previous_response_id, caller)
-        chat = asked.as_chat(before)
+        chat = await asyncio.to_thread(asked.as_chat, before)
         try:
-            check(chat)
             plan = self._context.catalog.choose(chat)
         except InvalidRequest as error:
             raise renamed(error) from None
@@ -70,7 +67,7 @@ class Responses:
         items = (*before, *asked.input)
 
         def keep(response: Mapping[str, Any]) -> None:
-            size = size_before + len(body) + len(to_json(response, inf_nan_mode="null"))
+            size = size_before + len(to_json([asked.input, response], inf_nan_mode="null"))
             kept = Kept(response=response, items=items, owner=caller.owner, size=size)
             self._store.put(response["id"], kept)
 

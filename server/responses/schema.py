@@ -12,7 +12,7 @@ from mull.errors import InvalidRequest
 from mull.server.admission import Refused, admitted
 from mull.server.errors import invalid
 from mull.server.responses.items import Item, Items, as_messages
-from mull.server.schemas import HARMLESS, TTC, ChatRequest, Effort, EngineFields, Probability, Strict
+from mull.server.schemas import HARMLESS, TTC, ChatRequest, Effort, EngineFields, Probability, Strict, check
 
 REFUSED: Refused = {
     "background": ((False,), "responses are made while you wait"),
@@ -78,7 +78,7 @@ class ResponseRequest(EngineFields):
     reasoning: Reasoning | None = None
     text: TextConfig | None = None
     tools: list[dict[str, Any]] = Field(default_factory=list, max_length=128)
-    tool_choice: str | dict[str, Any] = "auto"
+    tool_choice: Any = "auto"
     parallel_tool_calls: bool = True
     max_output_tokens: int | None = Field(None, ge=1, le=2**31)
     temperature: float | None = Field(None, ge=0, le=2)
@@ -114,9 +114,9 @@ class ResponseRequest(EngineFields):
 
     @field_validator("tool_choice")
     @classmethod
-    def _choosable(cls, choice: str | dict[str, Any]) -> str | dict[str, Any]:
-        kind = choice if isinstance(choice, str) else choice.get("type")
-        known = ("none", "auto", "required") if isinstance(choice, str) else ("function",)
+    def _choosable(cls, choice: Any) -> Any:
+        kind = choice.get("type") if isinstance(choice, dict) else choice
+        known = ("function",) if isinstance(choice, dict) else ("none", "auto", "required")
         if kind not in known:
             raise ValueError(
                 f'{kind!r:.60} is not supported; give "none", "auto", "required" or '
@@ -156,9 +156,13 @@ class ResponseRequest(EngineFields):
             given["tool_choice"] = _tool_choice(self.tool_choice)
             given["parallel_tool_calls"] = self.parallel_tool_calls
         try:
-            return ChatRequest.model_validate(given)
+            chat = ChatRequest.model_validate(given)
+            check(chat)
         except ValidationError as error:
             raise renamed(invalid(error, ChatRequest)) from None
+        except InvalidRequest as error:
+            raise renamed(error) from None
+        return chat
 
 
 def parse(data: dict[str, Any]) -> ResponseRequest:

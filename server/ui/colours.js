@@ -21,7 +21,7 @@ export function palette() {
   });
   const colours = {
     ramp,
-    ...Object.fromEntries(["ink", "muted", "panel", "edge", "accent"].map((n) => [n, read(n)])),
+    ...Object.fromEntries(["ink", "muted", "panel", "edge"].map((n) => [n, read(n)])),
     none: read("score-mid"),
   };
   probe.remove();

@@ -71,7 +71,7 @@ function offer(models, strategies, verifiers) {
 async function ask() {
   const [state, bodies] = [form.read(), form.requests()];
   const labels = form.chosen.map((side) => side.label);
-  const searches = bodies.map((body, i) => new Search({ question: state.question, label: labels[i], asked: body }));
+  const searches = bodies.map((_, i) => new Search({ question: state.question, label: labels[i] }));
   form.busy(true);
   history.replaceState(null, "", toFragment(state));
   const running = stage.run(searches, (search, i, options) => solve(search, bodies[i], options));

@@ -12,11 +12,9 @@ export function at(node, time) {
 }
 
 export class Search {
-  constructor({ question = "", label = "", asked = null } = {}) {
+  constructor({ question = "", label = "" } = {}) {
     this.question = question;
     this.label = label;
-    /** The body that asked for it. */
-    this.asked = asked;
     /** What the server said it would do, then what it did: the response's `ttc`. */
     this.ttc = {};
     this.usage = null;
@@ -29,8 +27,6 @@ export class Search {
     this.seconds = 0;
     /** Seconds that had passed before we began to watch. */
     this.before = 0;
-    /** Grows with everything that is learned. */
-    this.revision = 0;
     this.#add({ id: 0, parent: null, kind: "root", text: "", started: 0, ended: 0 }, 0);
   }
 
@@ -44,7 +40,6 @@ export class Search {
 
   /** Take in a node that is new or has changed; `time` is when that was. */
   learn(data, time = data.ended ?? 0) {
-    this.revision += 1;
     this.seconds = Math.max(this.seconds, time);
     const known = this.byId.get(data.id);
     if (known === undefined) this.#add(data, time);
@@ -53,13 +48,11 @@ export class Search {
 
   /** More text of the answer. */
   write(text, time) {
-    this.revision += 1;
     this.texts.push({ at: time, text });
   }
 
   /** How it ended: `done`, `failed` or `stopped`. */
   end(state, seconds) {
-    this.revision += 1;
     this.state = state;
     this.seconds = Math.max(this.seconds, seconds ?? 0);
   }
@@ -123,13 +116,12 @@ export class Search {
 
   /** All of it as plain data. */
   toJSON() {
-    const { question, label, asked, ttc, usage, state, error, texts, logprobs, seconds } = this;
+    const { question, label, ttc, usage, state, error, texts, logprobs, seconds } = this;
     // The nodes are kept with their times; the same nodes in `ttc.trace` would be them again.
     const events = this.nodes.flatMap((node) => node.versions.map((version) => [version.at, version.data]));
     return {
       question,
       label,
-      asked,
       ttc: { ...ttc, trace: undefined },
       usage,
       state,

@@ -31,7 +31,6 @@ export class Tree {
         role: "tree",
         tabindex: "0",
         "aria-label": "Search tree",
-        "aria-describedby": "",
       },
       this.canvas,
     );

@@ -232,6 +232,8 @@ def test_completion_without_a_server_offers_nothing() -> None:
     assert completed("mull ask x --verifier p", MULL_URL="http://127.0.0.1:1/v1") == []
 
 
-def test_the_completion_script_is_shown() -> None:
+def test_the_completion_script_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Which shell is used is otherwise found out from the processes above, among which there may be none.
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
     result = CliRunner().invoke(app, ["--show-completion", "bash"], prog_name="mull")
     assert "_MULL_COMPLETE=complete_bash" in result.stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Generator
 from typing import Any, TypeAlias, Unpack, cast
+from urllib.parse import quote
 
 from openai import AsyncOpenAI, AsyncStream, OpenAI, Stream
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -53,7 +54,7 @@ class Mull(OpenAI):
 
     def trace(self, trace_id: str) -> Json:
         """A finished request with its search; may want another key: `with_options(api_key=...)`."""
-        return self._call(f"traces/{trace_id}")
+        return self._call(f"traces/{quote(trace_id, safe='')}")
 
     def feedback(self, trace_id: str, **said: Any) -> bool:
         """Say `right`, `reference`, `rating` or `comment` of an answer or a `node`; False if not news."""
@@ -93,7 +94,7 @@ class AsyncMull(AsyncOpenAI):
         return cast(list[Json], (await self._call("verifiers"))["data"])
 
     async def trace(self, trace_id: str) -> Json:
-        return await self._call(f"traces/{trace_id}")
+        return await self._call(f"traces/{quote(trace_id, safe='')}")
 
     async def feedback(self, trace_id: str, **said: Any) -> bool:
         told = await self.post("/ttc/feedback", body={"trace_id": trace_id, **said}, cast_to=object)

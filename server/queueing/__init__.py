@@ -1,0 +1,1 @@
+"""Admission: who is served now, who waits, who is refused."""
