@@ -69,6 +69,10 @@ class VLLMGenerator(Sampler):
             Unsupported: the chat has parts other than text, or tools that the template does not show.
         """
         if (bare := chat.bare) is not None:
+            longest = self.context * self._engine.get_tokenizer().max_chars_per_token
+            if bare.ids is None and len(bare.text) > longest:
+                # Tokenizing what cannot fit would hold up everybody's prompts for seconds.
+                raise too_long(f"at least {self.context + 1}", self.context, what="prompt")
             ids = bare.ids or await self.encode(bare.text, special=bare.special)
             return Prompt(chat=chat, ids=fitting(ids, self.context))
         text_only(chat)
@@ -84,13 +88,17 @@ class VLLMGenerator(Sampler):
     async def _rendered(self, chat: Chat) -> tuple[int, ...]:
         from vllm.renderers import ChatParams, TokenizeParams
 
-        template = {"add_generation_prompt": True, "tools": list(chat.tools) or None, **chat.template}
+        # As text, since vLLM then looks at its length before it tokenizes.
+        own = {"add_generation_prompt": True, "tools": list(chat.tools) or None}
+        template = {**own, **chat.template, "tokenize": False}
         try:
             _, (rendered,) = await self._engine.renderer.render_chat_async(
                 [[dict(message) for message in chat.messages]],
                 ChatParams(chat_template_kwargs=template),
                 TokenizeParams(max_total_tokens=self.context, add_special_tokens=False),
             )
+        except TimeoutError as error:
+            raise EngineUnavailable(f"model {self.model!r} did not render the messages in time") from error
         except Exception as error:
             # vLLM counts no further than it must, and for very long texts not even that far.
             if getattr(error, "parameter", None) in ("input_tokens", "input_text"):

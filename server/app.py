@@ -11,12 +11,11 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from pydantic import ValidationError
-from starlette.exceptions import HTTPException
 
 import mull
-from mull.errors import InvalidRequest, MullError
 from mull.protocols import Generator, Verifier
 from mull.server.admin import Admin
+from mull.server.answering import ErrorAnswers
 from mull.server.backend import Backend, Load
 from mull.server.batches.part import BatchPart, unconfigured
 from mull.server.body import read
@@ -25,19 +24,21 @@ from mull.server.chat import ChatFormat
 from mull.server.choose import default_needs
 from mull.server.completions.routes import Completions
 from mull.server.context import Context
-from mull.server.errors import body_of, headers_of
+from mull.server.draining import Closing, Drain
 from mull.server.feedback import Feedback
+from mull.server.health import EngineHealth
 from mull.server.judging.routes import Judging
 from mull.server.keys import Keys
 from mull.server.learning import Learning
 from mull.server.measured import Measured
-from mull.server.messages.errors import body_for
 from mull.server.messages.routes import Messages
 from mull.server.metrics import Metrics
 from mull.server.middleware import RequestLog
+from mull.server.network import protect
 from mull.server.observing import Observing
 from mull.server.openapi import takes
 from mull.server.page import Page
+from mull.server.queueing.errors import ShuttingDown
 from mull.server.reload import ReloadRequest, describe
 from mull.server.reply import Reply, as_json
 from mull.server.responses.routes import Responses
@@ -46,6 +47,7 @@ from mull.server.service import Job
 from mull.server.settings import Settings, TraceSettings
 from mull.server.tokens import Tokens
 from mull.server.traces import TraceStore
+from mull.server.tracing import TraceContext, Tracing, exporting
 from mull.strategies.base import StrategyModel
 from mull.strategies.registry import STRATEGIES
 
@@ -60,15 +62,22 @@ class Api:
         backend: What the server runs on.
         metrics: Where requests are counted.
         store: Where finished requests are kept; None keeps nothing.
+        tracing: What makes spans of requests; by default none are made.
     """
 
     def __init__(
-        self, settings: Settings, backend: Backend, metrics: Metrics, store: TraceStore | None = None
+        self,
+        settings: Settings,
+        backend: Backend,
+        metrics: Metrics,
+        store: TraceStore | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._settings = settings
         self._backend = backend
         self._metrics = metrics
-        self._context = Context(settings, backend, metrics, store)
+        self._health = EngineHealth(backend, metrics)
+        self._context = Context(settings, backend, metrics, store, tracing)
         self._learning = Learning(settings, backend, metrics, store)
         self.keys = Keys(settings.api_keys, Admin(settings.admin_key_env), settings.keys_file)
         self._observing = Observing(settings, store, self._context.live)
@@ -77,6 +86,8 @@ class Api:
             if settings.batches.dir is None
             else BatchPart(settings, self._context.live, backend.check_started)
         )
+        context = self._context
+        self.drain = Drain(context.admission, context.live, self.batches, seconds=settings.drain)
 
     def routes(self) -> APIRouter:
         """All routes; those under /v1 want a key where keys are configured."""
@@ -94,6 +105,7 @@ class Api:
         # What belongs to one user: administrators may see it too.
         own = APIRouter(prefix="/v1", dependencies=[Depends(self.keys.user_or_admin)])
         own.post("/ttc/feedback", openapi_extra=takes(Feedback))(self._learning.feedback)
+        own.get("/ttc/usage")(self.usage)
         own.get("/ttc/running")(self._observing.running)
         own.get("/ttc/traces/{name}")(self._observing.trace)
         own.get("/ttc/traces/{name}/events")(self._observing.events)
@@ -118,7 +130,7 @@ class Api:
         """Answer a conversation, as JSON or as server-sent events."""
         body = await read(request, self._settings.limits)
         self._backend.check_started()
-        asked = parse(body, nesting=self._settings.limits.nesting)
+        asked = await asyncio.to_thread(parse, body, nesting=self._settings.limits.nesting)
         plan = self._context.catalog.choose(asked)
         job = Job(plan=plan, task=asked.task(plan.style), caller=caller_of(request))
         return Reply(
@@ -163,6 +175,10 @@ class Api:
             )
         return as_json({"object": "list", "data": data})
 
+    async def usage(self, request: Request) -> Response:
+        """What keys have used since the server started: all for administrators, his own for a user."""
+        return as_json({"object": "list", "data": self._context.admission.usage(caller_of(request))})
+
     async def verifiers(self) -> Response:
         """The verifiers and whether they answer."""
         self._backend.check_started()
@@ -177,11 +193,14 @@ class Api:
 
     async def ready(self) -> Response:
         """Whether requests can be served; 503 says what is missing."""
+        if self.drain.begun:
+            raise ShuttingDown()
         await self._backend.check()
         return as_json({"status": "ready"})
 
     async def metrics(self) -> Response:
         """Prometheus metrics of the server and of the engines in this process."""
+        await self._health.refresh()
         return Response(self._metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     def _card(self, name: str) -> dict[str, Any]:
@@ -212,6 +231,7 @@ def create_app(
     verifiers: Mapping[str, Verifier] | None = None,
     load: Load | None = None,
     on_failure: Callable[[], None] | None = None,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """The application.
 
@@ -221,11 +241,13 @@ def create_app(
         verifiers: Verifiers that run already, instead of starting the configured ones.
         load: Loads another version of a verifier, instead of what the configuration says.
         on_failure: Called when an engine or verifier cannot be started.
+        tracing: What makes spans, instead of what the configuration says.
     """
     backend = Backend(settings, generators=generators, verifiers=verifiers, load=load, on_failure=on_failure)
     metrics = Metrics()
     store = _store(settings.traces, metrics)
-    api = Api(settings, backend, metrics, store)
+    tracing = tracing or exporting(settings.telemetry.otlp_endpoint)
+    api = Api(settings, backend, metrics, store, tracing)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -244,12 +266,25 @@ def create_app(
             await api.keys.close()
             if store is not None:
                 await asyncio.to_thread(store.close)
+            await asyncio.to_thread(tracing.close)
 
-    app = FastAPI(title="mull", version=mull.__version__, lifespan=lifespan, redirect_slashes=False)
+    # Without FastAPI's own pages: they would run scripts from elsewhere beside a page that knows keys.
+    app = FastAPI(
+        title="mull",
+        version=mull.__version__,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+    )
     app.include_router(api.routes())
-    app.add_middleware(RequestLog)
-    app.add_exception_handler(MullError, _on_mull_error)
-    app.add_exception_handler(HTTPException, _on_http_error)
+    app.state.drain = api.drain
+    app.add_middleware(Closing, drain=api.drain)
+    protect(app, settings)
+    if tracing.on:
+        app.add_middleware(TraceContext)
+    app.add_middleware(RequestLog, metrics=metrics)
+    ErrorAnswers(metrics).install(app)
     return app
 
 
@@ -272,18 +307,3 @@ async def _open(section: str, opening: Awaitable[None], on_failure: Callable[[],
         if on_failure is not None:
             on_failure()
         raise
-
-
-async def _on_mull_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, MullError)
-    return as_json(body_for(request, error), status=error.status, headers=headers_of(error))
-
-
-async def _on_http_error(request: Request, error: Exception) -> Response:
-    """Unknown paths and methods, in the shape that clients of this API can read."""
-    assert isinstance(error, HTTPException)
-    problem = InvalidRequest(
-        f"{request.method} {request.url.path}: {error.detail.lower()}",
-        code=error.detail.lower().replace(" ", "_"),
-    )
-    return as_json(body_of(problem), status=error.status_code, headers=dict(error.headers or {}))

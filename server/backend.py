@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PATIENCE = 5.0
-"""Seconds after which a verifier that does not answer counts as down."""
+"""Seconds after which what does not answer counts as down."""
 
 
 Load = Callable[[str, "VerifierConfig"], Awaitable[Loaded]]
@@ -126,6 +126,26 @@ class Backend:
             names = (*self._settings.models, *self._settings.verifiers, *self._settings.retrievers)
             missing = [name for name in names if name not in self._engines and name not in self._remotes]
             raise Unavailable(f"still starting: {', '.join(missing)}", code="not_ready")
+
+    async def healthy_models(self) -> dict[str, bool]:
+        """Whether the engine of each model lives, or the server of it says so."""
+        if not self.ready:
+            return dict.fromkeys(self._settings.models if self._given[0] is None else self._given[0], False)
+        async with asyncio.TaskGroup() as group:
+            probes = {name: group.create_task(self._lives(name)) for name in self.generators}
+        return {name: probe.result() for name, probe in probes.items()}
+
+    async def _lives(self, name: str) -> bool:
+        if name in self._engines:
+            return not self._engines[name].errored
+        if name not in self._remotes:
+            return True
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._remotes[name].check()
+        except (TimeoutError, EngineUnavailable):
+            return False
+        return True
 
     async def healthy_verifiers(self) -> dict[str, bool]:
         """Whether each verifier answers, found out by asking it to score a word."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -15,12 +16,24 @@ from mull.server.settings import MaxLimits
 
 T = TypeVar("T", bound=BaseModel)
 
+BODY_SECONDS = 60.0
+"""Seconds in which a JSON body has to come."""
+PAUSE_SECONDS = 30.0
+"""Seconds without anything after which an upload is given up."""
+
 
 class TooLarge(InvalidRequest):
     """The request's body is larger than the configuration allows."""
 
     status = 413
     code = "request_too_large"
+
+
+class TooSlow(InvalidRequest):
+    """The request's body does not come."""
+
+    status = 408
+    code = "request_timeout"
 
 
 class WrongMediaType(InvalidRequest):
@@ -36,15 +49,36 @@ async def read(request: Request, limits: MaxLimits) -> bytes:
     Raises:
         WrongMediaType: it is not JSON. Browsers send anything else across sites without asking.
         TooLarge: it is larger than allowed.
+        TooSlow: it takes too long to come.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise WrongMediaType("send the body as Content-Type: application/json")
     most, body = limits.request_bytes, bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > most:
-            raise TooLarge(f"the body is larger than the allowed {most} bytes")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                body += part
+                if len(body) > most:
+                    raise TooLarge(f"the body is larger than the allowed {most} bytes")
+    except TimeoutError:
+        raise TooSlow(f"the body did not come within {BODY_SECONDS:g} seconds") from None
     return bytes(body)
+
+
+async def in_time(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """A large body, piece by piece.
+
+    Raises:
+        TooSlow: nothing comes for too long.
+    """
+    while True:
+        try:
+            part = await asyncio.wait_for(anext(parts, None), PAUSE_SECONDS)
+        except TimeoutError:
+            raise TooSlow(f"nothing of the body came for {PAUSE_SECONDS:g} seconds") from None
+        if part is None:
+            return
+        yield part
 
 
 async def read_data(request: Request, limits: MaxLimits) -> dict[str, Any]:

@@ -8,7 +8,7 @@ fields of `ttc` then adjust what was chosen.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from mull.budget import Limits
 from mull.errors import InvalidRequest, NotFound, Unsupported, one_of
 from mull.form import Style, Thoughts
+from mull.server.conversation import fetchable
 from mull.server.errors import invalid
 from mull.server.schemas import TTC, BudgetRequest, ChatRequest
 from mull.server.settings import MaxLimits, Preset, Settings
@@ -49,6 +50,8 @@ class Plan:
     """The verifier that judges the question, for a strategy that asks."""
     style: Style = field(default_factory=Style)
     """How the model writes."""
+    degraded: float | None = None
+    """The part that is left of its budget, where the server is too busy for the whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +74,8 @@ class Catalog:
     models: Mapping[str, Ability]
     verifiers: Mapping[str, VerifierKind]
     retrievers: Collection[str] = ()
+    pressure: float = 1.0
+    """The part of its budget that a request gets now."""
 
     def choose(self, request: ChatRequest) -> Plan:
         """Decide.
@@ -89,7 +94,7 @@ class Catalog:
             )
         self._check_images(request, model)
         _check_sampling(request, strategy, choice.strategy, self.settings.limits)
-        return Plan(
+        plan = Plan(
             model=model,
             alias=request.model,
             name=choice.strategy,
@@ -99,6 +104,7 @@ class Catalog:
             difficulty=self._default("difficulty") if strategy.needs.difficulty else None,
             style=self.style(model),
         )
+        return plan if self.pressure >= 1 else _shrunk(plan, self.pressure, least=request.n)
 
     def style(self, model: str) -> Style:
         """How a model writes thoughts and tool calls."""
@@ -112,14 +118,20 @@ class Catalog:
 
     def _check_images(self, request: ChatRequest, model: str) -> None:
         settings = self.settings.models.get(model)
-        if settings is not None and settings.images:
-            return
         for i, message in enumerate(request.messages):
-            if message.has_images:
+            where = f"messages[{i}].content"
+            if message.has_images and (settings is None or not settings.images):
                 raise Unsupported(
-                    f"messages[{i}].content has a part of type 'image_url', but {model} takes text only",
-                    param=f"messages[{i}].content",
+                    f"{where} has a part of type 'image_url', but {model} takes text only", param=where
                 )
+            hosts = [] if settings is None else settings.image_hosts
+            for url in message.images:
+                # The engine would fetch it, from inside the network in which it is.
+                if not fetchable(url, hosts):
+                    known = f", or http(s): ones of {one_of(hosts)}" if hosts else ""
+                    raise InvalidRequest(
+                        f"{where}: images for {model} must be data: URLs{known}, not {url!r:.80}", param=where
+                    )
 
     def aliases(self, model: str) -> Iterator[str]:
         """The names after `+` that work with a model: strategies and presets."""
@@ -266,6 +278,16 @@ def _limits(preset: BudgetRequest, asked: BudgetRequest | None, most: MaxLimits)
         value = own if own is not None else getattr(preset, name)
         chosen[name] = limit if value is None else value if limit is None else min(value, limit)
     return Limits(**chosen)
+
+
+def _shrunk(plan: Plan, part: float, *, least: int) -> Plan:
+    """The plan with a part of its budget; what has none gets one of samples, as its strategy may draw."""
+    limits, cost = plan.limits, plan.strategy.cost()
+    samples = limits.samples if cost is None else cost.generations
+    if samples is not None:
+        samples = max(least, int(part * min(samples, limits.samples or samples)))
+    tokens = None if limits.tokens is None else max(1, int(part * limits.tokens))
+    return replace(plan, limits=replace(limits, tokens=tokens, samples=samples), degraded=part)
 
 
 def _check_sampling(request: ChatRequest, strategy: StrategyModel, name: str, most: MaxLimits) -> None:

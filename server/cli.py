@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mull.server.commands import asking, looking, measuring, serving
+from mull.server.commands import asking, checking, looking, measuring, serving
 from mull.server.commands.keys import keys_app
 from mull.training.cli import data_app, train_app
 
@@ -28,8 +28,10 @@ for command in (
     looking.verifiers,
     measuring.bench,
     measuring.calibrate,
+    checking.doctor,
 ):
     app.command()(command)
+app.add_typer(checking.config_app, name="config", help="Check the server's configuration.")
 app.add_typer(keys_app, name="keys", help="Make, list and revoke API keys.")
 app.add_typer(data_app, name="data", help="Make training and evaluation data.")
 app.add_typer(train_app, name="train", help="Train the bundled models from scratch on a CPU.")

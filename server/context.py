@@ -9,10 +9,12 @@ from mull.server.backend import Backend
 from mull.server.choose import Ability, Catalog
 from mull.server.live import RunningRequests
 from mull.server.metrics import Metrics
+from mull.server.queueing.admission import Admission
 from mull.server.record import record
 from mull.server.service import Served, Service
 from mull.server.settings import Settings
 from mull.server.traces import TraceStore
+from mull.server.tracing import Tracing
 
 
 class Context:
@@ -23,16 +25,24 @@ class Context:
         backend: What the server runs on.
         metrics: Where requests are counted.
         store: Where finished requests are kept; None keeps nothing.
+        tracing: What makes spans of requests; by default none are made.
     """
 
     def __init__(
-        self, settings: Settings, backend: Backend, metrics: Metrics, store: TraceStore | None = None
+        self,
+        settings: Settings,
+        backend: Backend,
+        metrics: Metrics,
+        store: TraceStore | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
+        self.tracing = tracing or Tracing()
         self.settings = settings
         self.backend = backend
         self.metrics = metrics
         self.store = store
         self.live = RunningRequests()
+        self.admission = Admission(settings.admission, metrics)
 
     @property
     def catalog(self) -> Catalog:
@@ -49,6 +59,7 @@ class Context:
             },
             verifiers={name: verifier.kind for name, verifier in self.backend.verifiers.items()},
             retrievers=tuple(self.backend.retrievers),
+            pressure=self.admission.pressure,
         )
 
     @property
@@ -61,6 +72,8 @@ class Context:
             answers=self.backend.answers,
             metrics=self.metrics,
             live=self.live,
+            admission=self.admission,
+            tracing=self.tracing,
             fallback=self.settings.fallback == "majority_vote",
             keep=None if self.store is None else self._keep,
         )

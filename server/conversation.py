@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Collection
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
 from mull.server.strict import Strict
 
+PLAIN_URL = re.compile(r"https?://[\w.-]+(:\d{1,5})?(/[^\s\\@]*)?", re.ASCII)
 IMAGE_DETAILS = ("auto", "low", "high")
 
 
@@ -69,6 +73,12 @@ class Message(Strict):
         """Whether it shows images."""
         return isinstance(self.content, list)
 
+    @property
+    def images(self) -> list[str]:
+        """The URLs of its images."""
+        parts = self.content if isinstance(self.content, list) else []
+        return [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
+
     def to_dict(self) -> dict[str, Any]:
         """The message as chat templates expect it."""
         message = self.model_dump(exclude_none=True, exclude={"refusal"})
@@ -87,6 +97,16 @@ class Message(Strict):
             why = "is required for" if self.role == "tool" else "is only for"
             return "tool_call_id", f"{why} messages of role 'tool'"
         return None
+
+
+def fetchable(url: str, hosts: Collection[str]) -> bool:
+    """Whether an image may be shown to an engine: it is in the URL itself, or of one of these hosts."""
+    if url.startswith("data:"):
+        return True
+    # What parsers disagree about (whose host is this?) is not looked at any further.
+    if not PLAIN_URL.fullmatch(url):
+        return False
+    return urlsplit(url).hostname in hosts
 
 
 def _part(i: int, part: Any) -> dict[str, Any]:

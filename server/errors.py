@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
-from mull.errors import InvalidRequest, MullError, Unavailable, VerifierUnavailable, one_of
+from mull.errors import InvalidRequest, MullError, VerifierUnavailable, one_of
 
 
 def body_of(error: MullError) -> dict[str, Any]:
@@ -22,7 +24,8 @@ def headers_of(error: MullError) -> dict[str, str]:
     """What a client can do about it: try an unavailable thing again, or show a key."""
     if error.status == 401:
         return {"WWW-Authenticate": "Bearer"}
-    return {"Retry-After": "1"} if isinstance(error, Unavailable) else {}
+    seconds = getattr(error, "retry_after", None)
+    return {} if seconds is None else {"Retry-After": str(math.ceil(seconds))}
 
 
 def cause_of(error: BaseException) -> BaseException:
@@ -45,8 +48,35 @@ def invalid(
         prefix: Path of the validated object inside the request (`ttc.`).
         also: More field names that are allowed beside the model's own.
     """
-    first = error.errors(include_url=False)[0]
-    kind, schema = first["type"], model.model_json_schema()
+    return problems(error, model, prefix=prefix, also=also)[0]
+
+
+class Several(ValueError):
+    """What a validator found wrong, each in a sentence that names the field."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__(problems[0])
+        self.problems = tuple(problems)
+
+
+def problems(
+    error: ValidationError, model: type[BaseModel], *, prefix: str = "", also: Sequence[str] = ()
+) -> list[InvalidRequest]:
+    """All that is wrong, each as `invalid` says it."""
+    schema, found = model.model_json_schema(), []
+    for each in error.errors(include_url=False):
+        cause = each.get("ctx", {}).get("error")
+        texts = cause.problems if isinstance(cause, Several) else (None,)
+        found += [_problem(each, text, schema, prefix, also) for text in texts]
+    # Where several types are allowed, each of them is found missing.
+    return list({problem.message: problem for problem in found}.values())
+
+
+def _problem(
+    first: ErrorDetails, text: str | None, schema: Mapping[str, Any], prefix: str, also: Sequence[str]
+) -> InvalidRequest:
+    """One error; `text` is what a validator says of it, where it says several things."""
+    kind = first["type"]
     loc, here = _walk(schema, first["loc"])
     param = prefix + path(loc)
     if first["loc"][-1:] == ("[key]",):
@@ -62,7 +92,7 @@ def invalid(
     elif kind == "missing":
         message, code = f"{param} is required", "missing_required_parameter"
     elif kind == "value_error":
-        problem = str(first["ctx"]["error"])
+        problem = text or str(first["ctx"]["error"])
         message, code = f"{param}: {problem}" if param else problem, "invalid_value"
     else:
         message = f"{param} must be {describe(here)}, not {_short(first['input'])}"
@@ -133,10 +163,16 @@ def _walk(schema: Mapping[str, Any], loc: Sequence[str | int]) -> tuple[list[str
     """
     definitions, here = schema.get("$defs", {}), schema
     written: list[str | int] = []
-    for part in loc:
+    for depth, part in enumerate(loc, 1):
         members = here.get("discriminator", {}).get("mapping", {})
         if part in members:
             here = _resolve({"$ref": members[part]}, definitions)
+            continue
+        if "anyOf" in here and not here.keys() & {"properties", "items", "additionalProperties"}:
+            # One of several types that it tried: what is wrong is told of all of them, or inside of that one.
+            kinds = [_resolve(kind, definitions) for kind in here["anyOf"]]
+            inside = next((kind for kind in kinds if kind.get("title") == part), None)
+            here = {"anyOf": kinds} if inside is None or depth == len(loc) else inside
             continue
         written.append(part)
         if isinstance(part, int):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from mull.answers.splitter import Content, Piece, Splitter, Thought
@@ -87,7 +89,10 @@ class Solving:
 
     def __init__(self, service: Service, job: Job, *, heartbeat: float, nodes: bool = False) -> None:
         self._job = job
+        self._metrics = service.metrics
         self._heartbeat = heartbeat
+        self._started = time.monotonic()
+        self._spoke = False
         self._news: asyncio.Queue[Chunk | Node | None] = asyncio.Queue()
         self._sent = ""
         self._first = _Telling(job, 0)
@@ -106,11 +111,16 @@ class Solving:
         self._solving.add_done_callback(lambda _: self._news.put_nowait(None))
 
     async def begin(self) -> None:
-        """Wait until the request is known to be sound, or for one heartbeat.
+        """Wait for the request's turn, and then until it is known to be sound, or for one heartbeat.
 
         Raises:
             MullError: what is wrong with it; it can still be answered with a status of its own.
         """
+        admitted = asyncio.create_task(self._job.admitted.wait())
+        try:
+            await asyncio.wait({admitted, self._solving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            admitted.cancel()
         begun = asyncio.create_task(self._job.begun.wait())
         try:
             await asyncio.wait(
@@ -128,6 +138,20 @@ class Solving:
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """All there is to tell; ends after `Solved` or `Failed`."""
+        async with aclosing(self._events()) as events:
+            async for event in events:
+                self._count(event)
+                yield event
+
+    def _count(self, event: Event) -> None:
+        if isinstance(event, Failed):
+            self._metrics.fail(event.error)
+        elif not self._spoke and isinstance(event, Reasoning | Text | Called):
+            self._spoke = True
+            plan = self._job.plan
+            self._metrics.first_token.labels(plan.model, plan.name).observe(time.monotonic() - self._started)
+
+    async def _events(self) -> AsyncGenerator[Event, None]:
         while True:
             try:
                 news = await asyncio.wait_for(self._news.get(), self._heartbeat)
@@ -152,7 +176,7 @@ class Solving:
         except MullError as error:
             yield Failed(error=error)
         except Exception:
-            log.exception("request %s failed in mid-stream", self._job.id)
+            log.exception("%s failed in mid-stream", self._job.id)
             yield Failed(error=MullError("internal error"))
 
     def _rest(self, solved: Solved) -> Iterator[Event]:

@@ -20,7 +20,7 @@ from mull.server.keyfile import KeyEntry, KeyFileError, digest_of
 log = logging.getLogger(__name__)
 
 PERIOD = 1.0
-"""Seconds between looks whether the file of keys has changed."""
+"""Seconds between looks whether the file of keys has changed; a change counts from the second one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,9 +141,13 @@ class Keys:
         raise Unauthorized("the API key that began this is not valid any more")
 
     async def _watch(self, file: Path) -> None:
+        last = self._seen
         while True:
             await asyncio.sleep(PERIOD)
-            if (state := await asyncio.to_thread(_state, file)) == self._seen:
+            state, before = await asyncio.to_thread(_state, file), last
+            last = state
+            # What has changed since the last look may not be written to its end.
+            if state == self._seen or state != before:
                 continue
             self._seen = state
             try:

@@ -167,6 +167,16 @@ class RunningRequests:
         return [found for found in self._running.values() if caller.may_read(found.job.caller.owner)]
 
     @property
+    def total(self) -> int:
+        """How many there are."""
+        return len(self._running)
+
+    def halt(self) -> None:
+        """Let all of them end now, each with the best that it has."""
+        for running in self._running.values():
+            running.run.budget.halt("shutdown")
+
+    @property
     def interactive(self) -> int:
         """How many of them somebody waits for: all but the lines of batches."""
         return sum(found.job.caller.batch is None for found in self._running.values())

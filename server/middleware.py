@@ -7,12 +7,16 @@ import logging
 import re
 import time
 import uuid
+from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mull.errors import MullError, Unavailable
-from mull.server.errors import body_of, headers_of
+from mull.server.errors import headers_of
+from mull.server.logs import Serving
+from mull.server.messages.errors import body_for
+from mull.server.metrics import Metrics
 from mull.server.reply import as_json
 
 log = logging.getLogger(__name__)
@@ -22,10 +26,16 @@ SOUND_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 
 class RequestLog:
-    """ASGI middleware: honours `x-request-id`, logs the outcome (never bodies or keys), answers crashes."""
+    """ASGI middleware: honours `x-request-id`, logs the outcome (never bodies or keys), answers crashes.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        app: What it is about.
+        metrics: Where crashes are counted.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -43,33 +53,32 @@ class RequestLog:
                 MutableHeaders(scope=message)["x-request-id"] = name
             await send(message)
 
-        try:
-            await self._app(scope, receive, named)
-        except asyncio.CancelledError:
-            if not status:
-                await _answer(
-                    Unavailable("the server is shutting down", code="shutting_down"), scope, receive, named
+        with Serving(name):
+            try:
+                await self._app(scope, receive, named)
+            except asyncio.CancelledError:
+                if not status:
+                    error = Unavailable("the server is shutting down", code="shutting_down")
+                    await self._answer(error, scope, receive, named)
+                raise
+            except Exception:
+                log.exception("the request failed")
+                if not status:
+                    await self._answer(MullError("internal error"), scope, receive, named)
+            finally:
+                # Without a status the client was gone before there was an answer.
+                seconds = time.monotonic() - started
+                quiet = scope["path"] in ("/health", "/ready", "/metrics")
+                log.log(
+                    logging.DEBUG if quiet else logging.INFO,
+                    "%s %s %s %.3fs",
+                    scope["method"],
+                    quote(scope["path"]),  # a line of the log stays a line
+                    status or "disconnected",
+                    seconds,
                 )
-            raise
-        except Exception:
-            log.exception("request %s failed", name)
-            if not status:
-                await _answer(MullError("internal error"), scope, receive, named)
-        finally:
-            # Without a status the client was gone before there was an answer.
-            seconds = time.monotonic() - started
-            quiet = scope["path"] in ("/health", "/ready", "/metrics")
-            log.log(
-                logging.DEBUG if quiet else logging.INFO,
-                "%s %s %s %s %.3fs",
-                name,
-                scope["method"],
-                scope["path"],
-                status or "disconnected",
-                seconds,
-            )
 
-
-async def _answer(error: MullError, scope: Scope, receive: Receive, send: Send) -> None:
-    response = as_json(body_of(error), status=error.status, headers=headers_of(error))
-    await response(scope, receive, send)
+    async def _answer(self, error: MullError, scope: Scope, receive: Receive, send: Send) -> None:
+        self._metrics.fail(error)
+        response = as_json(body_for(scope["path"], error), status=error.status, headers=headers_of(error))
+        await response(scope, receive, send)

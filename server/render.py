@@ -79,6 +79,7 @@ def plan(job: Job) -> dict[str, Any]:
         "parameters": job.plan.strategy.model_dump(),
         "verifier": job.plan.verifier,
         "budget": asdict(job.plan.limits),
+        **({} if job.plan.degraded is None else {"degraded": {"factor": job.plan.degraded}}),
     }
 
 

@@ -154,7 +154,7 @@ class ChatRequest(EngineFields):
     """A request for a chat completion."""
 
     model: str = Field(min_length=1, max_length=256)
-    messages: list[Message] = Field(min_length=1)
+    messages: list[Message] = Field(min_length=1, max_length=4096)
     ttc: TTC | None = None
     reasoning_effort: Effort | None = None
     n: int = Field(1, ge=1, le=1024)

@@ -12,15 +12,20 @@ from typing import TYPE_CHECKING
 
 from mull.answers import Answers
 from mull.budget import Budget
-from mull.errors import MullError, VerifierUnavailable
+from mull.errors import BudgetTooSmall, MullError, VerifierUnavailable
 from mull.protocols import Generator, Retriever, Verifier
 from mull.run import Run
 from mull.server.callers import Caller
 from mull.server.choose import Plan
+from mull.server.counting import count
 from mull.server.demands import demanded, judged, thought_tokens
 from mull.server.errors import cause_of
+from mull.server.metered import Metered
 from mull.server.metrics import Metrics
 from mull.server.pool import Loaded, VerifierPool
+from mull.server.queueing.errors import ShuttingDown
+from mull.server.queueing.expected import in_flight
+from mull.server.tracing import Tracing
 from mull.strategies.base import StrategyModel
 from mull.strategies.ranking import by_votes, read
 from mull.trace import Listener, Trace
@@ -40,6 +45,7 @@ from mull.types import (
 
 if TYPE_CHECKING:
     from mull.server.live import RunningRequests
+    from mull.server.queueing.admission import Admission, Turn
 
 CANCELLED = 499
 """Status under which requests are counted whose client went away."""
@@ -92,6 +98,10 @@ class Job:
     caller: Caller = field(default_factory=Caller)
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: int = field(default_factory=lambda: int(time.time()))
+    request: str = ""
+    """The request of which the job is a part; its own id where it is all of it."""
+    admitted: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when its turn has come."""
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the first engine call starts: by then nothing is wrong with the request itself."""
 
@@ -122,6 +132,8 @@ class Service:
         answers: Answers,
         metrics: Metrics,
         live: RunningRequests,
+        admission: Admission,
+        tracing: Tracing,
         fallback: bool,
         keep: Callable[[Served], None] | None = None,
     ) -> None:
@@ -129,8 +141,10 @@ class Service:
         self._verifiers = verifiers
         self._retrievers = retrievers
         self._answers = answers
-        self._metrics = metrics
+        self.metrics = metrics
         self._live = live
+        self._admission = admission
+        self._tracing = tracing
         self._fallback = fallback
         self._keep = keep
 
@@ -150,15 +164,26 @@ class Service:
 
         Raises:
             InvalidRequest: the engine refuses the prompt, or the budget allowed nothing.
-            Unavailable: the engine or (without a fallback) the verifier does not answer.
+            Unavailable: the engine or (without a fallback) the verifier does not answer, or there is no room.
+            LimitReached: the caller's key has used up what it may.
         """
         names = job.plan.verifier, job.plan.difficulty
+        turn = self._admission.turn(
+            job.caller,
+            request=job.request or job.id,
+            cost=self._admission.expected.cost(job),
+            generations=in_flight(job.plan),
+        )
         # One version of each verifier for all of the request, even if another is loaded meanwhile.
-        with ExitStack() as leases:
-            loaded, difficulty = (
-                None if name is None else leases.enter_context(self._verifiers.lease(name)) for name in names
-            )
-            return await self._solve(job, loaded, difficulty, commit, listener)
+        with self._tracing.request(job):
+            async with turn as spent:
+                job.admitted.set()
+                with ExitStack() as leases:
+                    loaded, difficulty = (
+                        None if name is None else leases.enter_context(self._verifiers.lease(name))
+                        for name in names
+                    )
+                    return await self._solve(job, loaded, difficulty, commit, listener, spent)
 
     async def _solve(
         self,
@@ -167,20 +192,25 @@ class Service:
         difficulty: Loaded | None,
         commit: Callable[[Chunk], None] | None,
         listener: Listener | None,
+        spent: Turn,
     ) -> Solved:
-        plan, trace = job.plan, Trace()
+        plan, metrics, trace = job.plan, self.metrics, Trace()
         if listener is not None:
             trace.listen(listener)
         # A fallback starts over, so nothing may be promised to the client before the verifier has spoken.
         promises = commit if loaded is None or not self._fallback else None
-        heard = None if loaded is None else _Heard(loaded.verifier)
+        heard = None if loaded is None else _Heard(self._watched(loaded))
+        models = {
+            name: _Noticed(self._tracing.generator(model), job.begun)
+            for name, model in self._generators.items()
+        }
         run = Run(
             task=job.task,
-            generator=_Noticed(self._generators[plan.model], job.begun),
+            generator=models[plan.model],
             answers=self._answers,
             verifier=heard,
-            difficulty=None if difficulty is None else difficulty.verifier,
-            models={name: _Noticed(other, job.begun) for name, other in self._generators.items()},
+            difficulty=None if difficulty is None else self._watched(difficulty),
+            models=models,
             retrievers=self._retrievers,
             budget=Budget(plan.limits),
             trace=trace,
@@ -188,7 +218,7 @@ class Service:
         )
         self._live.begin(job, run, loaded, lambda: heard is not None and heard.busy)
         status, solved, failure = 500, None, None
-        with self._metrics.running.labels(plan.model).track_inprogress():
+        with metrics.running.labels(plan.model).track_inprogress():
             try:
                 solved = await self._answer(job, run, heard)
                 status = 200
@@ -199,7 +229,12 @@ class Service:
                 status = CANCELLED
                 raise
             finally:
-                self._count(plan, run, solved, status)
+                count(metrics, plan, run, solved, status)
+                spent.usage = run.usage
+                if solved is not None:
+                    self._admission.expected.learn(
+                        plan.model, samples=run.budget.samples, tokens=run.usage.completion
+                    )
                 served = Served(
                     job=job,
                     run=run,
@@ -209,11 +244,15 @@ class Service:
                     verifier=loaded,
                     seconds=run.budget.seconds,
                 )
+                self._tracing.end(served)
                 # Kept before it is no longer running: at no moment it is neither.
                 if self._keep is not None:
                     self._keep(served)
                 self._live.end(served)
         return solved
+
+    def _watched(self, loaded: Loaded) -> Verifier:
+        return self._tracing.verifier(Metered(loaded.verifier, self.metrics))
 
     async def _answer(self, job: Job, run: Run, heard: _Heard | None) -> Solved:
         down = None
@@ -225,6 +264,10 @@ class Service:
                 raise
             down = error.name
             answer = await _vote(job.plan.strategy, run, heard.candidates, error)
+        except BudgetTooSmall:
+            if run.budget.exhausted != "shutdown":
+                raise
+            raise ShuttingDown from None
         answer = await demanded(answer, run, steps=job.plan.strategy.needs.continues)
         solved = Solved(
             plan=job.plan, task=job.task, run=run, answer=answer, seconds=run.budget.seconds, fallback=down
@@ -234,24 +277,6 @@ class Service:
             solved,
             thought_tokens=sum([await thought_tokens(c, form, generator) for c in solved.choices]),
         )
-
-    def _count(self, plan: Plan, run: Run, solved: Solved | None, status: int) -> None:
-        metrics, labels = self._metrics, (plan.model, plan.name)
-        shown = 0 if solved is None else solved.shown_tokens
-        metrics.requests.labels(*labels, str(status)).inc()
-        metrics.seconds.labels(*labels).observe(run.budget.seconds)
-        metrics.tokens.labels(*labels, "answer").inc(shown)
-        metrics.tokens.labels(*labels, "hidden").inc(max(0, run.usage.completion - shown))
-        metrics.prompt_tokens.labels(*labels, "computed").inc(max(0, run.usage.prompt - run.usage.cached))
-        metrics.prompt_tokens.labels(*labels, "cached").inc(run.usage.cached)
-        metrics.engine_calls.labels(*labels).inc(run.calls)
-        if plan.verifier is not None:
-            metrics.verifier_calls.labels(plan.verifier).inc(run.verifier_calls)
-            metrics.verifier_tokens.labels(plan.verifier).inc(run.verifier_tokens)
-        if solved is not None:
-            metrics.stops.labels(*labels, run.stopped).inc()
-            if solved.fallback is not None:
-                metrics.fallbacks.labels(solved.fallback).inc()
 
 
 class _Noticed:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import re
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -12,6 +16,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -26,7 +31,7 @@ from mull.errors import MullError, one_of
 from mull.form import CallStyle, Thoughts
 from mull.retrieval.config import RetrieverConfig
 from mull.server import calibration, keyfile
-from mull.server.errors import invalid
+from mull.server.errors import Several, problems
 from mull.server.schemas import BudgetRequest, Effort
 from mull.strategies.registry import STRATEGIES
 from mull.types import VerifierKind
@@ -35,13 +40,20 @@ from mull.verifiers.config import VerifierConfig
 BUNDLED = Path(__file__).resolve().parent.parent / "models"
 """The small models that come with mull."""
 
+ORIGIN = re.compile(r"https?://[\w.-]+(:\d+)?|\*", re.ASCII)
+HOST = re.compile(r"(\*\.)?[\w.-]+", re.ASCII)
+
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^+\s]+$")]
 
 
 class ConfigurationError(MullError):
-    """The configuration is wrong; the message names the field."""
+    """The configuration is wrong; the message names the first field that is, `problems` all."""
 
     code = "configuration_error"
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(problems[0])
+        self.problems = problems
 
 
 class Part(BaseModel):
@@ -72,6 +84,10 @@ class ModelSettings(Part):
     )
     tool_parser: CallStyle | None = Field(None, description="How the model writes tool calls.")
     images: bool = Field(False, description="Whether the model at `url` takes images.")
+    image_hosts: list[str] = Field(
+        default_factory=list,
+        description="Hosts from which its server may fetch images; by default they come as data: URLs only.",
+    )
 
     @property
     def thoughts(self) -> Thoughts | None:
@@ -134,6 +150,64 @@ class TraceSettings(Part):
     max_count: int = Field(10_000, ge=1, description="Traces kept.")
     max_age_days: float = Field(30.0, gt=0, description="Days that a trace is kept.")
     text: bool = Field(True, description="Keep prompts, answers and references, not figures alone.")
+
+
+class TLSSettings(Part):
+    """HTTPS, where no proxy does it."""
+
+    certificate: Path = Field(description="The server's certificate and what leads to its root, as PEM.")
+    key: Path = Field(description="Its private key, as PEM, without a password.")
+    client_ca: Path | None = Field(
+        None, description="Certificates (PEM) by which clients must be certified; none: clients need none."
+    )
+
+    @field_validator("certificate", "key", "client_ca")
+    @classmethod
+    def _there(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_file():
+            raise ValueError(f"there is no file {str(path)!r}")
+        return path
+
+
+class DegradeSettings(Part):
+    """Smaller budgets under pressure."""
+
+    above: float = Field(
+        1.0, gt=0, description="Load of a level: what runs and waits, as parts of `running`."
+    )
+    factor: float = Field(0.5, gt=0, lt=1, description="What is left of a budget with each level.")
+    levels: int = Field(2, ge=1, le=10, description="Levels, at most.")
+
+
+class TelemetrySettings(Part):
+    """OpenTelemetry: see `mull.server.tracing`."""
+
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="Collector that takes OTLP over HTTP, `/v1/traces` left out; none: no spans.",
+    )
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _installed(cls, endpoint: str | None) -> str | None:
+        if endpoint is not None:
+            try:
+                version("opentelemetry-exporter-otlp-proto-http")
+            except PackageNotFoundError:
+                raise ValueError("spans need OpenTelemetry: pip install 'mull[otel]'") from None
+        return endpoint
+
+
+class AdmissionSettings(Part):
+    """How much is done at a time: see `mull.server.queueing`."""
+
+    running: int = Field(
+        256, ge=1, description="Generations that the requests which are solved at a time may have in flight."
+    )
+    queued: int = Field(1000, ge=0, description="Requests that wait for their turn, at most.")
+    seconds: float = Field(60.0, gt=0, description="Seconds that a request waits for its turn, at most.")
+    degrade: DegradeSettings | None = Field(None, description="Smaller budgets under pressure.")
 
 
 class ResponseSettings(Part):
@@ -242,7 +316,18 @@ class Settings(BaseSettings):
         min_length=1,
         description="Environment variable with the key of administrators; not set: their routes are closed.",
     )
+    tls: TLSSettings | None = Field(None, description="HTTPS; by default plain HTTP is served.")
+    cors_origins: list[str] = Field(
+        default_factory=list,
+        description="Origins (https://example.org) whose pages may use the API; none: only the page at /ui.",
+    )
+    hosts: list[str] = Field(
+        default_factory=list,
+        description="Names (or *.example.org) that requests may ask for; none: any.",
+    )
+    admission: AdmissionSettings = Field(default_factory=AdmissionSettings)
     traces: TraceSettings = Field(default_factory=TraceSettings)
+    telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
     batches: BatchSettings = Field(default_factory=BatchSettings)
     responses: ResponseSettings = Field(default_factory=ResponseSettings)
     bench_dir: Path | None = Field(
@@ -257,7 +342,21 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     heartbeat: float = Field(5.0, gt=0, description="Seconds between signs of life in a silent stream.")
-    drain: int = Field(5, ge=0, description="Seconds that running requests get to finish at shutdown.")
+    drain: int = Field(
+        5,
+        ge=0,
+        description="Seconds that running requests go on at shutdown.",
+    )
+
+    @field_validator("cors_origins", "hosts")
+    @classmethod
+    def _sites(cls, names: list[str], info: ValidationInfo) -> list[str]:
+        shape = ORIGIN if info.field_name == "cors_origins" else HOST
+        for name in names:
+            if not shape.fullmatch(name):
+                what = "an origin (https://example.org)" if shape is ORIGIN else "a host (*.example.org)"
+                raise ValueError(f"{name!r:.80} is not {what}")
+        return names
 
     @model_validator(mode="before")
     @classmethod
@@ -291,30 +390,37 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _names_exist(self) -> Settings:
+        if wrong := list(self._wrong_names()):
+            raise Several(wrong)
+        return self
+
+    def _wrong_names(self) -> Iterator[str]:
+        """What names something that there is not, or gives it parameters that it does not take."""
         for where, preset in {"defaults": self.defaults, **self.presets}.items():
             where = where if where == "defaults" else f"presets.{where}"
             if preset.strategy not in STRATEGIES.names():
                 known = one_of(STRATEGIES.names())
-                raise ValueError(f"{where}.strategy: unknown strategy {preset.strategy!r}; known are {known}")
-            try:
-                STRATEGIES.get(preset.strategy).model_validate(preset.parameters, strict=True)
-            except ValidationError as error:
-                problem = invalid(error, STRATEGIES.get(preset.strategy), prefix=f"{where}.parameters.")
-                raise ValueError(problem.message) from None
-            self._check_verifier(f"{where}.verifier", preset.verifier)
+                yield f"{where}.strategy: unknown strategy {preset.strategy!r}; known are {known}"
+            else:
+                strategy = STRATEGIES.get(preset.strategy)
+                try:
+                    strategy.model_validate(preset.parameters, strict=True)
+                except ValidationError as error:
+                    found = problems(error, strategy, prefix=f"{where}.parameters.")
+                    yield from (problem.message for problem in found)
+            yield from self._wrong_verifier(f"{where}.verifier", preset.verifier)
         for kind, name in self.defaults.verifiers.items():
-            self._check_verifier(f"defaults.verifiers.{kind}", name)
+            yield from self._wrong_verifier(f"defaults.verifiers.{kind}", name)
         aliases = {*self.presets, *STRATEGIES.names()}
-        if both := set(self.presets) & set(STRATEGIES.names()):
-            raise ValueError(f"presets.{min(both)}: a strategy has this name already")
+        for both in sorted(set(self.presets) & set(STRATEGIES.names())):
+            yield f"presets.{both}: a strategy has this name already"
         for effort, alias in self.efforts.items():
             if alias not in aliases:
-                raise ValueError(f"efforts.{effort}: unknown preset {alias!r}; known are {one_of(aliases)}")
-        return self
+                yield f"efforts.{effort}: unknown preset {alias!r}; known are {one_of(aliases)}"
 
-    def _check_verifier(self, where: str, name: str | None) -> None:
+    def _wrong_verifier(self, where: str, name: str | None) -> Iterator[str]:
         if name is not None and name not in self.verifiers:
-            raise ValueError(f"{where}: unknown verifier {name!r}; known are {one_of(self.verifiers)}")
+            yield f"{where}: unknown verifier {name!r}; known are {one_of(self.verifiers)}"
 
     @classmethod
     def settings_customise_sources(
@@ -342,13 +448,53 @@ def load(config: str | Path | None = None, **overrides: Any) -> Settings:
     chosen = config or os.environ.get("MULL_CONFIG")
     if chosen is not None and not Path(chosen).is_file():
         raise ConfigurationError(f"there is no configuration file {str(chosen)!r}")
+    read: dict[str, Any] = {}
 
     class FromFile(Settings):
         file = None if chosen is None else Path(chosen)
 
+        @model_validator(mode="before")
+        @classmethod
+        def _keep(cls, data: Any) -> Any:
+            read.update(data)
+            return data
+
     try:
         return FromFile(**overrides)
     except ValidationError as error:
-        raise ConfigurationError(invalid(error, Settings).message) from None
+        found = [problem.message for problem in problems(error, Settings)]
+        raise ConfigurationError(*found, *_beyond(error, read)) from None
     except ValueError as error:
         raise ConfigurationError(f"{chosen or 'the environment'}: {error}") from None
+
+
+def _beyond(error: ValidationError, data: Mapping[str, Any]) -> Iterator[str]:
+    """Wrong names, which are looked for once all fields are sound: without the fields that are not."""
+    rest = copy.deepcopy(dict(data))
+    while all(_drop(rest, each["loc"], each["type"]) for each in error.errors(include_url=False)):
+        try:
+            Settings(**rest)
+            return
+        except ValidationError as more:
+            error = more
+        except ValueError:
+            return
+        if [each["loc"] for each in error.errors(include_url=False)] == [()]:
+            yield from (problem.message for problem in problems(error, Settings))
+            return
+
+
+def _drop(data: dict[str, Any], loc: tuple[int | str, ...], kind: str) -> bool:
+    """Take out what is wrong, unless others may name it."""
+    # pydantic's location also says which member of a union it tried; the data does not.
+    holders: list[tuple[dict[str, Any], str]] = []
+    place: Any = data
+    for part in loc:
+        if isinstance(place, dict) and part in place:
+            holders.append((place, str(part)))
+            place = place[part]
+    if not holders or kind == "missing" or (len(holders) == 2 and loc[0] in ("presets", "verifiers")):
+        return False
+    holder, key = holders[-1]
+    del holder[key]
+    return True

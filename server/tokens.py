@@ -24,7 +24,7 @@ class TokenizeRequest(Strict):
 
     model: Model = Field(None, description="May be left out where there is one.")
     prompt: str | None = None
-    messages: list[Message] | None = Field(None, min_length=1)
+    messages: list[Message] | None = Field(None, min_length=1, max_length=4096)
     add_special_tokens: bool | None = Field(
         None, description="Put the tokenizer's own around a prompt: by default true. Not for messages."
     )

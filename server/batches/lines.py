@@ -21,7 +21,7 @@ from mull.server.callers import Caller
 from mull.server.live import RunningRequests
 
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
-"""Seconds before a request is sent again that was answered 503."""
+"""Seconds before a request is sent again for which there was no room."""
 AT_ONCE = 32
 """Lines that are read together."""
 
@@ -86,7 +86,7 @@ class Lines:
         body = await asyncio.to_thread(to_json, line.body)
         for wait in (*WAITS, None):
             answered = await ask(app, batch.endpoint, body, caller=caller, name=name)
-            if answered.status != 503 or wait is None:
+            if answered.status not in (429, 503) or wait is None:
                 break
             await asyncio.sleep(wait)
         return answered

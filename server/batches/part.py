@@ -92,6 +92,10 @@ class BatchPart:
         await self._work.resume(app)
         self._tidying = asyncio.create_task(self._tidy())
 
+    async def pause(self) -> None:
+        """Begin nothing more; what is under way stops and is done again after the next start."""
+        await self._work.close()
+
     async def close(self) -> None:
         """Stop; what was under way is done again after the next start."""
         if self._tidying is not None:

@@ -12,7 +12,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
 from mull.errors import InvalidRequest
-from mull.server.body import TooLarge, WrongMediaType
+from mull.server.body import TooLarge, WrongMediaType, in_time
 
 FIELD_BYTES = 4096
 """The most that all fields but the file may hold, their names included."""
@@ -112,6 +112,7 @@ async def receive(parts: AsyncIterator[bytes], content_type: str, path: Path, *,
     Raises:
         WrongMediaType: it is no multipart form.
         TooLarge: it is larger than `most`.
+        TooSlow: it stops coming.
         InvalidRequest: it is torn, or does not hold exactly one file.
     """
     kind, options = parse_options_header(content_type)
@@ -122,7 +123,7 @@ async def receive(parts: AsyncIterator[bytes], content_type: str, path: Path, *,
         form = Form(sink)
         try:
             parser = form.parser(options[b"boundary"])
-            async for part in parts:
+            async for part in in_time(parts):
                 if (size := size + len(part)) > most:
                     raise TooLarge(f"the file is larger than the allowed {most} bytes")
                 await asyncio.to_thread(parser.write, part)

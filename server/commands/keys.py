@@ -96,7 +96,7 @@ def list_keys(
 def revoke(
     which: Annotated[str, typer.Argument(help="The id of a key, or a name: all of its keys.")], file: File
 ) -> None:
-    """Take keys away. Servers that use the file notice within two seconds."""
+    """Take keys away. Servers that use the file notice within three seconds."""
     with in_one_line(), _changing(file) as entries:
         gone = [entry for entry in entries if which in (entry.id, entry.name)]
         if not gone:

@@ -44,15 +44,27 @@ def verifier(
     name: Annotated[
         str | None, typer.Option(help="How errors and metrics call it; its kind by default.")
     ] = None,
+    settings: Annotated[
+        str, typer.Option(help="More of its configuration, as a JSON object: format, options and so on.")
+    ] = "{}",
 ) -> None:
     """Start a verifier as a service of its own, for one server or many."""
     import asyncio
+    import json
 
     from mull.errors import MullError
+    from mull.verifiers.config import parse
     from mull.verifiers.worker import serve_worker
 
     with in_one_line():
         try:
-            asyncio.run(serve_worker(model, kind, host=host, port=port, name=name))
+            more = json.loads(settings)
+            if not isinstance(more, dict):
+                raise ValueError("it is no object")
+        except ValueError as error:
+            raise Failure(f"--settings: {error}", USAGE) from None
+        try:
+            config = parse({**more, "kind": kind, "model": model})
+            asyncio.run(serve_worker(model, kind, host=host, port=port, name=name, config=config))
         except MullError as error:
             raise Failure(error.message) from None

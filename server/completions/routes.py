@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
@@ -45,9 +46,10 @@ class Completions:
         chat = asked.as_chat()
         plan, task = self._context.catalog.choose(chat), chat.task()
         generator = self._context.backend.generators[plan.model]
+        name = uuid.uuid4().hex
         prompts = [await _spelt(generator, prompt) for prompt in asked.prompts]
         jobs = [
-            Job(plan=plan, task=replace(task, chat=Chat.of(prompt)), caller=caller_of(request))
+            Job(plan=plan, task=replace(task, chat=Chat.of(prompt)), caller=caller_of(request), request=name)
             for prompt in prompts
         ]
         return ReplyToAll(

@@ -12,10 +12,12 @@ from fastapi import APIRouter, Request, Response
 
 from mull.errors import NotFound, VerifierUnavailable, one_of
 from mull.server.body import read_as
+from mull.server.callers import Caller, caller_of
 from mull.server.context import Context
 from mull.server.errors import cause_of
 from mull.server.judging.schema import RerankRequest, ScoreRequest
 from mull.server.later import Later
+from mull.server.metered import Metered
 from mull.server.openapi import takes
 from mull.types import Aggregation, Candidate, Score, Task
 
@@ -43,11 +45,11 @@ class Judging:
     async def score(self, request: Request) -> Response:
         """How good answers are, each by itself."""
         asked = await read_as(ScoreRequest, request, self._context.settings.limits)
-        judged = asked.judged()
+        judged, caller = asked.judged(), caller_of(request)
         self._check(asked.model)
 
         async def work() -> dict[str, Any]:
-            scores = await self._judge(asked.model, judged)
+            scores = await self._judge(asked.model, judged, caller)
             return {
                 "id": f"score-{uuid.uuid4().hex}",
                 "object": "list",
@@ -62,10 +64,11 @@ class Judging:
     async def rerank(self, request: Request) -> Response:
         """The texts that answer a question best, best first."""
         asked = await read_as(RerankRequest, request, self._context.settings.limits)
+        caller = caller_of(request)
         self._check(asked.model)
 
         async def work() -> dict[str, Any]:
-            scores = await self._judge(asked.model, asked.judged())
+            scores = await self._judge(asked.model, asked.judged(), caller)
             # What could not be judged ranks last; equals keep their order.
             ranked = sorted(enumerate(scores), key=lambda row: (not row[1].known, -row[1].value))
             return {
@@ -99,28 +102,36 @@ class Judging:
                 code="model_not_found",
             )
 
-    async def _judge(self, name: str, judged: Sequence[tuple[Task, list[Candidate]]]) -> list[Score]:
+    async def _judge(
+        self, name: str, judged: Sequence[tuple[Task, list[Candidate]]], caller: Caller
+    ) -> list[Score]:
         """The scores of all candidates, in order.
 
         Raises:
             InvalidRequest: the verifier wants something that the request lacks, or refuses the conversation.
             VerifierUnavailable: it is down, or takes too long.
+            LimitReached, Overloaded: there is no room.
         """
-        metrics, seconds = self._context.metrics, self._context.settings.limits.seconds or PATIENCE
-        metrics.verifier_calls.labels(name).inc(len(judged))
+        texts = sum(len(candidates) for _, candidates in judged)
+        admission = self._context.admission
+        # Nothing is generated: verifiers read, and what they read is nobody's tokens.
+        async with admission.turn(caller, request=uuid.uuid4().hex, cost=0.0, generations=texts):
+            return await self._scores(name, judged)
+
+    async def _scores(self, name: str, judged: Sequence[tuple[Task, list[Candidate]]]) -> list[Score]:
+        seconds = self._context.settings.limits.seconds or PATIENCE
         with self._context.backend.verifiers.lease(name) as loaded:
+            verifier = Metered(loaded.verifier, self._context.metrics)
             try:
                 async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(loaded.verifier.score(*each)) for each in judged]
+                    tasks = [group.create_task(verifier.score(*each)) for each in judged]
             except TimeoutError:
                 raise VerifierUnavailable(
                     f"verifier {name!r} did not answer within {seconds:g} seconds", name=name
                 ) from None
             except BaseExceptionGroup as failed:
                 raise cause_of(failed) from failed
-        scores = [score for task in tasks for score in task.result()]
-        metrics.verifier_tokens.labels(name).inc(sum(score.tokens for score in scores))
-        return scores
+        return [score for task in tasks for score in task.result()]
 
 
 def _data(index: int, score: Score, how: Aggregation | None) -> dict[str, Any]:

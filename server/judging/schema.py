@@ -39,7 +39,7 @@ class ScoreRequest(Strict):
     """What to judge: answers to a conversation, or pairs of a question and an answer."""
 
     model: str = Field(min_length=1, max_length=256, description="The verifier's name.")
-    messages: list[Message] | None = Field(None, min_length=1)
+    messages: list[Message] | None = Field(None, min_length=1, max_length=4096)
     candidates: Annotated[list[CandidateIn] | None, BeforeValidator(_with_text)] = Field(
         None, min_length=1, max_length=MOST, description="Answers to the conversation."
     )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import Request
-
 from mull.errors import MullError
 from mull.server.errors import body_of
 
@@ -16,6 +14,7 @@ TYPES = {
     403: "permission_error",
     404: "not_found_error",
     413: "request_too_large",
+    429: "rate_limit_error",
     500: "api_error",
     503: "overloaded_error",
 }
@@ -32,6 +31,6 @@ def error_of(error: MullError) -> dict[str, Any]:
     }
 
 
-def body_for(request: Request, error: MullError) -> dict[str, Any]:
-    """The error as the clients of the request's route understand it."""
-    return error_of(error) if request.url.path.startswith(PATH) else body_of(error)
+def body_for(path: str, error: MullError) -> dict[str, Any]:
+    """The error as the clients of a route understand it."""
+    return error_of(error) if path.startswith(PATH) else body_of(error)

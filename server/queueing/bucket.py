@@ -8,9 +8,9 @@ from collections.abc import Callable
 class Bucket:
     """A token bucket that may go into debt: what a request generates is known only when it has ended.
 
-    It holds a minute's tokens. What a request is expected to cost is taken when it begins, and corrected by what
-    it did cost when it ends, so that over any time no more is generated than `rate` allows, a minute's worth and
-    the errors of the estimates apart.
+    It holds a minute's tokens. What a request is expected to cost is taken when it begins, and corrected by
+    what it did cost when it ends. Over any time, no more is generated than the rate allows, two minutes'
+    worth and the errors of the estimates apart.
 
     Args:
         per_minute: Tokens a minute.

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mull.server.choose import Plan
-from mull.server.service import Job
+
+if TYPE_CHECKING:
+    from mull.server.service import Job
 
 FIRST_GUESS = 128.0
 """Tokens of one generation, before any was seen."""

@@ -1,12 +1,13 @@
 """Who is next: fair between those who ask, small before large, nobody for ever last.
 
-Between keys it is the virtual token counter of Sheng et al. 2024 ("Fairness in Serving Large Language Models", OSDI):
-each key has a counter of what it was served, divided by its share; the key with the smallest counter is next, and a
-key that was idle is lifted to the smallest counter of those who wait, so that nobody saves up turns. Of two keys that
-both always have something waiting, none gets ahead by more than its largest request.
+Between keys it is the virtual token counter of Sheng et al. 2024 ("Fairness in Serving Large Language
+Models", OSDI): each key has a counter of what it was served, divided by its share; the key with the smallest
+counter is next, and a key that was idle is lifted to the smallest counter of those who are there, so that
+nobody saves up turns. Of two keys that both always have something waiting, none gets ahead by more than its
+largest request.
 
-Among the requests of one key the cheapest is first, but a request gains on later ones while it waits: it is ranked by
-when it came plus `cost / AGEING` seconds, which needs no clock to keep.
+Among the requests of one key the cheapest is first, but a request gains on later ones while it waits: it is
+ranked by when it came plus `cost / AGEING` seconds, which no clock needs to keep up to date.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Order:
         self._large = max(1, capacity - capacity // 4)
 
     def weight(self, generations: int) -> int:
-        """The weight of a request that may have so many generations in flight; nothing is too large to run."""
+        """The weight of a request that may have so many generations in flight: none is too large to run."""
         return max(1, min(generations, self._large))
 
     @property

@@ -15,6 +15,7 @@ from mull.server.body import read_data
 from mull.server.callers import Caller, caller_of
 from mull.server.context import Context
 from mull.server.openapi import takes
+from mull.server.query import whole_number
 from mull.server.reply import Reply, as_json
 from mull.server.responses.format import ResponseFormat
 from mull.server.responses.items import Item, Items
@@ -100,8 +101,7 @@ class Responses:
         after: Annotated[str | None, Query()] = None,
     ) -> Response:
         """The conversation that a response answered, newest first unless `order` is asc."""
-        if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= 100):
-            raise InvalidRequest(f"limit must be an integer from 1 to 100, not {limit!r:.60}", param="limit")
+        most = whole_number("limit", limit, most=100)
         if order not in ("asc", "desc"):
             raise InvalidRequest(f"order must be 'asc' or 'desc', not {order!r:.60}", param="order")
         rows = _listed(name, self._store.get(name, caller_of(request)).items)
@@ -111,7 +111,7 @@ class Responses:
         if after is not None and after not in ids:
             raise InvalidRequest(f"after: there is no item {after!r:.80}", param="after")
         start = 0 if after is None else ids.index(after) + 1
-        page = rows[start : start + int(limit)]
+        page = rows[start : start + most]
         return as_json(
             {
                 "object": "list",

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-Limit = Literal["tokens", "seconds", "samples"]
+Limit = Literal["tokens", "seconds", "samples", "shutdown"]
+"""What ended a run; `shutdown`: it was halted from outside."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +46,26 @@ class Budget:
         self._reserved = 0
         self._settled = asyncio.Event()
         self.exhausted: Limit | None = None
+        self.deadlines: set[asyncio.Timeout] = set()
+        """The timeouts that end what runs now, of the whole budget."""
+        self._halted: Limit | None = None
 
     def child(self, limits: Limits) -> Budget:
         """A part of this budget with limits of its own: what it spends, this one spends too."""
         return Budget(limits, clock=self._clock, parent=self)
+
+    @property
+    def whole(self) -> Budget:
+        """The budget of which this one is a part, or this one."""
+        return self if self._parent is None else self._parent.whole
+
+    def halt(self, reason: Limit) -> None:
+        """Let the deadline be now, for all of the run and whatever it does; `exhausted` says the reason."""
+        whole = self.whole
+        whole._halted = reason
+        for deadline in whole.deadlines:
+            if not deadline.expired():
+                deadline.reschedule(asyncio.get_running_loop().time())
 
     @property
     def seconds(self) -> float:
@@ -58,6 +75,8 @@ class Budget:
     @property
     def seconds_left(self) -> float | None:
         """Seconds until the deadline (not below 0); None without one."""
+        if self.whole._halted is not None:
+            return 0.0
         own = None if self.limits.seconds is None else max(0.0, self.limits.seconds - self.seconds)
         return own if self._parent is None else _least(own, self._parent.seconds_left)
 
@@ -84,9 +103,12 @@ class Budget:
 
         A part that has spent its own share says nothing of the whole, unless that has nothing left either.
         """
+        if limit == "seconds" and self.whole._halted is not None:
+            limit = self.whole._halted
         self.exhausted = self.exhausted or limit
         parent = self._parent
-        if parent is not None and getattr(parent, f"{limit}_left") == 0:
+        left = "seconds" if limit == "shutdown" else limit
+        if parent is not None and getattr(parent, f"{left}_left") == 0:
             parent.exhaust(limit)
 
     def reserve(self, n: int, each: int) -> tuple[int, int]:

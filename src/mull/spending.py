@@ -181,7 +181,11 @@ async def in_time(budget: Budget) -> AsyncGenerator[None, None]:
     """Until the deadline; passing it is noted, not raised."""
     try:
         async with asyncio.timeout(budget.seconds_left) as deadline:
-            yield
+            budget.whole.deadlines.add(deadline)
+            try:
+                yield
+            finally:
+                budget.whole.deadlines.discard(deadline)
     except TimeoutError:
         if not deadline.expired():
             raise

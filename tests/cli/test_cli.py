@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ Mull = Callable[..., Result]
 
 LISTED = (
     *("serve", "verifier", "ask", "chat", "top", "models", "strategies", "verifiers"),
-    *("bench", "calibrate", "data", "train"),
+    *("bench", "calibrate", "data", "train", "config", "doctor"),
 )
 
 
@@ -104,14 +105,22 @@ def test_serve_hands_the_settings_on(mull: Mull, monkeypatch: pytest.MonkeyPatch
 def test_verifier_hands_its_options_on(mull: Mull, monkeypatch: pytest.MonkeyPatch) -> None:
     from mull.errors import EngineUnavailable
     from mull.verifiers import worker
+    from mull.verifiers.config import VerifierConfig
 
-    async def fake(model: str, kind: str, *, host: str, port: int, name: str | None) -> None:
-        raise EngineUnavailable(f"{model} {kind} {host} {port} {name}")
+    async def fake(
+        model: str, kind: str, *, host: str, port: int, name: str | None, config: VerifierConfig
+    ) -> None:
+        raise EngineUnavailable(f"{model} {kind} {host} {port} {name} {config.model_dump()['delimiter']}")
 
     monkeypatch.setattr(worker, "serve_worker", fake)
-    result = mull("verifier", "--model", "m", "--kind", "prm", "--port", 9, "--name", "x")
+    given = ("verifier", "--model", "m", "--kind", "prm", "--port", 9, "--name", "x")
+    result = mull(*given, "--settings", '{"delimiter": "|"}')
     assert result.exit_code == 1
-    assert result.stderr == "mull: m prm 127.0.0.1 9 x\n"
+    assert result.stderr == "mull: m prm 127.0.0.1 9 x |\n"
+    for wrong, why in (("{", "property name"), ("[]", "object"), ('{"nonsense": 1}', "nonsense")):
+        refused = mull(*given, "--settings", wrong)
+        assert refused.exit_code in (1, 2)
+        assert re.search(why, refused.stderr)
 
 
 @pytest.mark.parametrize("command", ["ask", "bench"])

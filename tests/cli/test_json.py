@@ -54,21 +54,20 @@ def test_data_commands_say_what_they_wrote(mull: Mull, tmp_path: Path) -> None:
 
 
 def test_the_log_of_a_server_is_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    handler = logging.StreamHandler()
     root = logging.getLogger()
-    root.addHandler(handler)
-    before = {each: each.formatter for each in root.handlers}
+    before, level = root.handlers[:], root.level
     try:
-        logs.as_json()
+        logs.configure("info", as_json=True)
         try:
             raise ValueError("wrong\nvery")
         except ValueError:
-            logging.getLogger("mull.test").exception("it is %s", "broken")
+            with logs.Serving("mine-7"):
+                logging.getLogger("mull.test").exception("it is %s", "broken")
     finally:
-        for each, formatter in before.items():
-            each.setFormatter(formatter)
-        root.removeHandler(handler)
+        root.handlers[:] = before
+        root.setLevel(level)
     (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines() if "mull.test" in line]
     assert (line["level"], line["logger"], line["message"]) == ("ERROR", "mull.test", "it is broken")
+    assert line["request"] == "mine-7"
     assert line["time"].endswith("+00:00")
     assert "ValueError: wrong\nvery" in line["exception"]

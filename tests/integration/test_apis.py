@@ -33,6 +33,23 @@ def test_tokens_and_text(server: Server, ask: Any) -> None:
     assert ask[0]["content"] in rendered(server, ask)
 
 
+def test_what_cannot_fit_is_refused_without_being_tokenized(server: Server) -> None:
+    # Four megabytes would take vLLM's one thread for tokens the better part of a minute.
+    huge = "six coins " * 390_000
+    asked: dict[str, dict[str, Any]] = {
+        "/v1/completions": {"prompt": huge},
+        "/v1/chat/completions": {"messages": [user(huge)]},
+    }
+    for path, body in asked.items():
+        found = server.http.post(path, json={"model": "mull-tiny", **body}, timeout=120).json()["error"]
+        assert found["code"] == "context_length_exceeded"
+        assert "at least" in found["message"]
+
+
+def user(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
 def test_completions_go_on_with_the_prompt_as_it_is(server: Server, ask: Any) -> None:
     prompt = rendered(server, ask)
     chat = server.client.chat.completions.create(

@@ -89,7 +89,9 @@ def test_an_unknown_verifier_is_a_404_that_names_those_there_are(live: Live, pat
 def test_a_verifier_that_is_down_is_a_503_that_names_it(start: Start) -> None:
     with start(down=("orm",)) as live:
         reply = live.http.post("/v1/score", json={"model": "orm", "text_1": ["a", "c"], "text_2": ["b", "d"]})
+        metrics = live.http.get("/metrics").text
     assert reply.status_code == 503
+    assert 'mull_verifier_calls_total{verifier="orm"} 2.0' in metrics
     assert reply.headers["retry-after"] == "1"
     assert "orm" in reply.json()["error"]["message"]
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 BEST = "One and one\n\\boxed{2}"
 ASK = [{"role": "user", "content": "What is one plus one?"}]
 CALLING = '<think>Add them.</think>Let me see.<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
+IMAGE = {"type": "image", "source": {"type": "url", "url": "http://images/1.png"}}
+RESULT = {"type": "tool_result", "tool_use_id": "a"}
 ADD = [{"name": "add", "description": "Adds.", "input_schema": {"type": "object"}}]
 
 
@@ -32,6 +34,11 @@ def events(live: Live, **body: Any) -> list[dict[str, Any]]:
             found.append(json.loads(data.removeprefix("data: ")))
             assert name == f"event: {found[-1]['type']}"
     return found
+
+
+def said(block: dict[str, Any], role: str = "user") -> dict[str, Any]:
+    """A body with one block."""
+    return {"messages": [{"role": role, "content": [block]}]}
 
 
 def test_a_question_gets_a_message(start: Start) -> None:
@@ -163,7 +170,20 @@ def test_the_key_comes_in_either_header(start: Start) -> None:
             "messages[0].content",
             "'document'",
         ),
-        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content", "no text"),
+        (said({"type": "text"}), "messages[0].content[0].text", "required"),
+        (said({"type": "text", "text": {"a": 1}}), "messages[0].content[0].text", "a string"),
+        (said({"type": "text", "text": "a", "colour": 1}), "messages[0].content[0].colour", "unknown field"),
+        (said({"type": "image", "source": 5}), "messages[0].content[0].source", "an object"),
+        (said({"type": "thinking", "thinking": 5}), "messages[0].content[0].thinking", "a string"),
+        (
+            said({"type": "tool_use", "id": "a", "name": "b", "input": 5}),
+            "messages[0].content[0].input",
+            "an object",
+        ),
+        (said(RESULT | {"content": 5}), "messages[0].content[0].content", "a string or a list of blocks"),
+        (said(RESULT | {"content": [RESULT]}), "messages[0].content[0].content", "only text, image"),
+        (said(IMAGE, role="assistant"), "messages[0].content", "images are for messages of role 'user'"),
+        ({"system": [IMAGE]}, "system", "only text"),
         ({"temperature": 1.5}, "temperature", "from 0 to 1"),
         ({"mcp_servers": [{"url": "x"}]}, "mcp_servers", "only the client"),
         ({"container": "c"}, "container", "no code"),
@@ -184,6 +204,28 @@ def test_what_is_wrong_is_named(start: Start, body: dict[str, Any], param: str, 
     assert (told["type"], told["error"]["type"]) == ("error", "invalid_request_error")
     assert told["error"]["param"] == param
     assert says in told["error"]["message"]
+
+
+def test_a_crash_has_anthropics_shape_too(start: Start, scripted: Any) -> None:
+    script = scripted()
+    script.fail = RuntimeError("no such thing")
+    with start(script=script) as live:
+        reply = post(live)
+    assert reply.status_code == 500
+    assert reply.json() == {
+        "type": "error",
+        "error": {
+            "type": "api_error",
+            "message": "internal error",
+            "param": None,
+            "code": "internal_error",
+        },
+    }
+
+
+def test_a_wrong_method_is_named_in_anthropics_shape(live: Live) -> None:
+    reply = live.http.get("/v1/messages")
+    assert (reply.status_code, reply.json()["type"]) == (405, "error")
 
 
 def test_an_unknown_model_is_a_404_in_anthropics_shape(live: Live) -> None:

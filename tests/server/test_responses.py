@@ -445,6 +445,7 @@ def test_what_is_wrong_from_the_start_is_a_400_also_in_a_stream(live: Live) -> N
         ({"service_tier": "flex"}, "service_tier", "'auto' or 'default'"),
         ({"tools": [{"type": "web_search"}]}, "tools", "'web_search'; only 'function'"),
         ({"tool_choice": {"type": "mcp"}}, "tool_choice", "'mcp' is not supported"),
+        ({"tool_choice": 5}, "tool_choice", "5 is not supported"),
         ({"tool_choice": "required"}, "tool_choice", "no tools"),
         ({"tools": [{"type": "function"}]}, "tools[0].name", "required"),
         ({"tools": [{"type": "function", "name": "a"}] * 2}, "tools", "two have the name"),
@@ -475,6 +476,12 @@ def test_what_is_wrong_from_the_start_is_a_400_also_in_a_stream(live: Live) -> N
         ({"messages": []}, "messages", "unknown field"),
         ({"previous_response_id": "resp_0"}, "previous_response_id", "no response 'resp_0'"),
         ({"metadata": {"a": 1}}, "metadata.a", "a string"),
+        ({"metadata": dict.fromkeys(map(str, range(17)), "")}, "metadata", "an object of at most 16 fields"),
+        (
+            {"input": [{"role": "assistant", "content": [{"type": "input_image", "image_url": "x"}]}]},
+            "input",
+            "images are for messages of role 'user'",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(live: Live, body: dict[str, Any], param: str, says: str) -> None:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import Context
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVarTuple
 
 import httpx
@@ -312,6 +313,19 @@ def test_without_keys_only_administrators_are_told_ids(start: Start, scripted: t
         assert [row["id"] for row in running(live, {})] == [None]
         assert [row["id"] for row in running(live)] == [name]
         assert live.http.get(f"/v1/ttc/traces/{name}").status_code == 200
+
+
+async def test_whoever_comes_when_it_is_over_is_told_so() -> None:
+    from mull.server.live import Running
+    from mull.trace import Trace
+
+    run: Any = SimpleNamespace(trace=Trace())
+    job: Any = None
+    served: Any = object()
+    search = Running(job, run, None, lambda: False)
+    search.end(served)
+    with search.watch() as watcher:
+        assert await watcher.news() == (run.trace.nodes, served)
 
 
 async def test_a_slow_watcher_keeps_only_the_newest_state_of_each_node() -> None:

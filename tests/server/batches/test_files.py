@@ -152,6 +152,15 @@ def test_what_is_no_form_with_a_file_is_refused(
     assert contents(tmp_path) == []
 
 
+def test_many_empty_fields_are_too_much(begin: StartBatches, tmp_path: Path) -> None:
+    parts = {f"field{number}": (None, b"") for number in range(1000)}
+    with begin() as live:
+        response = live.http.post("/v1/files", files=parts | {"file": ("f", b"x")})
+    assert response.status_code == 400
+    assert "4096 bytes" in response.json()["error"]["message"]
+    assert contents(tmp_path) == []
+
+
 def test_what_is_too_large_leaves_nothing_behind(begin: StartBatches, tmp_path: Path) -> None:
     with begin(file_bytes=100_000) as live:
         with pytest.raises(openai.APIStatusError, match="100000 bytes") as caught:
