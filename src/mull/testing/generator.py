@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -101,8 +102,15 @@ class ScriptedGenerator:
         return encode(text)
 
     async def spell(self, ids: Sequence[int]) -> str:
-        """The characters with these code points."""
+        """The characters with these code points.
+
+        Raises:
+            InvalidRequest: some are no characters.
+        """
         self._require_tokens()
+        for id in ids:
+            if id != END and (id > sys.maxunicode or 0xD800 <= id < 0xE000):
+                raise InvalidRequest(f"{id} is no token of model {self.model!r}", param="tokens")
         return decode(ids)
 
     async def append(self, prompt: Prompt, text: str) -> Prompt:
