@@ -117,16 +117,13 @@ class Solving:
             MullError: what is wrong with it; it can still be answered with a status of its own.
         """
         admitted = asyncio.create_task(self._job.admitted.wait())
+        begun = asyncio.create_task(self._job.begun.wait())
+        first = asyncio.FIRST_COMPLETED
         try:
-            await asyncio.wait({admitted, self._solving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({admitted, self._solving}, return_when=first)
+            await asyncio.wait({begun, self._solving}, timeout=self._heartbeat, return_when=first)
         finally:
             admitted.cancel()
-        begun = asyncio.create_task(self._job.begun.wait())
-        try:
-            await asyncio.wait(
-                {begun, self._solving}, timeout=self._heartbeat, return_when=asyncio.FIRST_COMPLETED
-            )
-        finally:
             begun.cancel()
         if self._solving.done():
             self._solving.result()

@@ -56,7 +56,7 @@ class Breaking(Fixed):
     """A model whose engine is gone in the middle of every answer."""
 
     async def render(self, chat: Chat) -> Prompt:
-        self.fail, self.fail_after_turns = EngineUnavailable("the engine is gone"), 2
+        self.fail, self.fail_after_turns = EngineUnavailable("the engine is gone"), 5
         return await super().render(chat)
 
 
