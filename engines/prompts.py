@@ -1,11 +1,12 @@
-"""What engines refuse before they generate."""
+"""Prompts, and what engines refuse before they generate."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 
 from mull.errors import InvalidRequest, Unsupported
-from mull.types import Chat
+from mull.types import Chat, Prompt
 
 
 def text_only(chat: Chat) -> None:
@@ -30,11 +31,6 @@ def images_in(chat: Chat) -> bool:
     )
 
 
-def hides_tools(model: str) -> Unsupported:
-    """The error for a model that would not see the tools that it is given."""
-    return Unsupported(f"the chat template of model {model!r} does not show tools to it", param="tools")
-
-
 def too_long(tokens: int | str, context: int, *, what: str = "messages") -> InvalidRequest:
     """The error for a prompt that leaves no room for an answer, worded as OpenAI's."""
     return InvalidRequest(
@@ -56,3 +52,39 @@ def fitting(ids: Sequence[int], context: int) -> tuple[int, ...]:
     if len(ids) >= context:
         raise too_long(len(ids), context, what="prompt")
     return tuple(ids)
+
+
+class Template:
+    """A model's chat template.
+
+    Args:
+        apply: The token ids of a conversation.
+        model: The model's name.
+        context: Longest prompt plus completion, in tokens.
+    """
+
+    def __init__(
+        self, apply: Callable[[Chat], Awaitable[tuple[int, ...]]], *, model: str, context: int
+    ) -> None:
+        self._apply = apply
+        self._model = model
+        self._context = context
+        self._shows_tools = False
+
+    async def prompt(self, chat: Chat) -> Prompt:
+        """A conversation as a prompt.
+
+        Raises:
+            InvalidRequest: it leaves no room for an answer.
+            Unsupported: it has tools that the template does not show to the model.
+        """
+        ids = await self._apply(chat)
+        if chat.tools and not self._shows_tools:
+            if await self._apply(replace(chat, tools=())) == ids:
+                raise Unsupported(
+                    f"the chat template of model {self._model!r} does not show tools to it", param="tools"
+                )
+            self._shows_tools = True
+        if len(ids) >= self._context:
+            raise too_long(len(ids), self._context)
+        return Prompt(chat=chat, ids=ids)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any
 
 from mull.engines.connection import Connection
 from mull.engines.fields import constrained, other_fields, vllm_fields
-from mull.engines.prompts import fitting, hides_tools, images_in, text_only, too_long
+from mull.engines.prompts import Template, fitting, images_in, text_only, too_long
 from mull.engines.sampler import Request, Sampler
 from mull.engines.transcript import Transcript
 from mull.errors import EngineUnavailable, InvalidRequest, MullError, Unsupported
@@ -58,7 +57,7 @@ class RemoteGenerator(Sampler):
         self._vllm = vllm
         self._tokenizes = tokenizes
         self._images = images
-        self._shows_tools = False
+        self._template = Template(self._rendered, model=model, context=self.context)
         self._texts: dict[int, str] = {}
 
     @property
@@ -139,14 +138,7 @@ class RemoteGenerator(Sampler):
             text_only(chat)
         if not self._tokenizes or images_in(chat):
             return Prompt(chat=chat)
-        ids = await self._rendered(chat)
-        if chat.tools and not self._shows_tools:
-            if await self._rendered(replace(chat, tools=())) == ids:
-                raise hides_tools(self.model)
-            self._shows_tools = True
-        if len(ids) >= self.context:
-            raise too_long(len(ids), self.context)
-        return Prompt(chat=chat, ids=ids)
+        return await self._template.prompt(chat)
 
     async def _rendered(self, chat: Chat) -> tuple[int, ...]:
         own = ("add_generation_prompt", "continue_final_message")
@@ -283,7 +275,7 @@ class RemoteGenerator(Sampler):
             own = {"include_stop_str_in_output": True, "return_token_ids": True}
             if request.prompt.ids is None:
                 return {**settings, **vllm_fields(sampling.extra), **own}
-            if sampling.form.marked:
+            if not sampling.form.plain:
                 # Marks may be special tokens, which are left out of texts otherwise.
                 settings["skip_special_tokens"] = False
             return {**settings, **vllm_fields(constrained(sampling)), **own}

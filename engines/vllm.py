@@ -7,11 +7,10 @@ import contextlib
 import functools
 import itertools
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from mull.engines.fields import VLLM, constrained, vllm_fields
-from mull.engines.prompts import fitting, hides_tools, text_only, too_long
+from mull.engines.prompts import Template, fitting, text_only, too_long
 from mull.engines.sampler import Request, Sampler
 from mull.engines.tasks import uninterrupted
 from mull.errors import EngineUnavailable, InvalidRequest, MullError
@@ -45,7 +44,7 @@ class VLLMGenerator(Sampler):
         self.ends = _ends(engine)
         self._defaults: Mapping[str, Any] = engine.model_config.get_diff_sampling_param()
         self._texts: dict[int, str] = {}
-        self._shows_tools = False
+        self._template = Template(self._rendered, model=model, context=self.context)
 
     @property
     def running(self) -> int:
@@ -76,14 +75,7 @@ class VLLMGenerator(Sampler):
             ids = bare.ids or await self.encode(bare.text, special=bare.special)
             return Prompt(chat=chat, ids=fitting(ids, self.context))
         text_only(chat)
-        ids = await self._rendered(chat)
-        if chat.tools and not self._shows_tools:
-            if await self._rendered(replace(chat, tools=())) == ids:
-                raise hides_tools(self.model)
-            self._shows_tools = True
-        if len(ids) >= self.context:
-            raise too_long(len(ids), self.context)
-        return Prompt(chat=chat, ids=ids)
+        return await self._template.prompt(chat)
 
     async def _rendered(self, chat: Chat) -> tuple[int, ...]:
         from vllm.renderers import ChatParams, TokenizeParams
@@ -184,7 +176,7 @@ class VLLMGenerator(Sampler):
             value = getattr(sampling, name)
             if value is not None:
                 settings[name] = value
-        if sampling.form.marked:
+        if not sampling.form.plain:
             # Marks may be special tokens, which are left out of texts otherwise.
             settings["skip_special_tokens"] = False
         settings |= _checked(constrained(sampling))

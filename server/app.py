@@ -58,36 +58,22 @@ class Api:
     """The routes of one server.
 
     Args:
-        settings: The configuration.
-        backend: What the server runs on.
-        metrics: Where requests are counted.
-        store: Where finished requests are kept; None keeps nothing.
-        tracing: What makes spans of requests; by default none are made.
+        context: What the server runs on.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        backend: Backend,
-        metrics: Metrics,
-        store: TraceStore | None = None,
-        tracing: Tracing | None = None,
-    ) -> None:
+    def __init__(self, context: Context) -> None:
+        settings, live = context.settings, context.live
+        self._context = context
         self._settings = settings
-        self._backend = backend
-        self._metrics = metrics
-        self._health = EngineHealth(backend, metrics)
-        self._context = Context(settings, backend, metrics, store, tracing)
-        self._learning = Learning(settings, backend, metrics, store)
+        self._backend = context.backend
+        self._health = EngineHealth(context.backend, context.metrics)
+        self._learning = Learning(settings, context.backend, context.metrics, context.store)
         self.keys = Keys(settings.api_keys, Admin(settings.admin_key_env), settings.keys_file)
-        self._observing = Observing(settings, store, self._context.live)
+        self._observing = Observing(settings, context.store, live)
         self.batches = (
-            None
-            if settings.batches.dir is None
-            else BatchPart(settings, self._context.live, backend.check_started)
+            None if settings.batches.dir is None else BatchPart(settings, live, context.backend.check_started)
         )
-        context = self._context
-        self.drain = Drain(context.admission, context.live, self.batches, seconds=settings.drain)
+        self.drain = Drain(context.admission, live, self.batches, seconds=settings.drain)
 
     def routes(self) -> APIRouter:
         """All routes; those under /v1 want a key where keys are configured."""
@@ -138,7 +124,6 @@ class Api:
             job,
             ChatFormat(job, asked),
             stream=asked.stream,
-            nodes=asked.ttc is not None and asked.ttc.progress is not False,
             heartbeat=self._settings.heartbeat,
         )
 
@@ -201,7 +186,7 @@ class Api:
     async def metrics(self) -> Response:
         """Prometheus metrics of the server and of the engines in this process."""
         await self._health.refresh()
-        return Response(self._metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(self._context.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     def _card(self, name: str) -> dict[str, Any]:
         root, _, alias = name.partition("+")
@@ -247,7 +232,7 @@ def create_app(
     metrics = Metrics()
     store = _store(settings.traces, metrics)
     tracing = tracing or exporting(settings.telemetry.otlp_endpoint)
-    api = Api(settings, backend, metrics, store, tracing)
+    api = Api(Context(settings, backend, metrics, store, tracing))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -28,7 +28,9 @@ class ChatFormat:
         options = asked.stream_options
         self._job = job
         self._include = (asked.ttc or TTC()).include
-        self._whole_nodes = (asked.ttc or TTC()).progress == "nodes"
+        progress = (asked.ttc or TTC()).progress
+        self.nodes = progress is not False
+        self._whole_nodes = progress == "nodes"
         self._include_usage = options is not None and options.include_usage
         self._scores: dict[int, float | None] = {}
         self._reasoning = asked.include_reasoning

@@ -26,6 +26,8 @@ def as_json(body: Any, *, status: int = 200, headers: Mapping[str, str] | None =
 class Format(Protocol):
     """How one request is answered."""
 
+    nodes: bool
+    """Whether a stream tells the nodes of the search."""
     last: bytes
     """The end of every stream."""
 
@@ -68,19 +70,15 @@ class Reply(Response):
         job: What to solve.
         form: How to answer.
         stream: Whether to answer as server-sent events.
-        nodes: Whether a stream tells the nodes of the search.
         heartbeat: Seconds of silence in a stream before a sign of life.
     """
 
-    def __init__(
-        self, service: Service, job: Job, form: Format, *, stream: bool, nodes: bool = False, heartbeat: float
-    ) -> None:
+    def __init__(self, service: Service, job: Job, form: Format, *, stream: bool, heartbeat: float) -> None:
         super().__init__()
         self._service = service
         self._job = job
         self._form = form
         self._stream = stream
-        self._nodes = nodes
         self._heartbeat = heartbeat
         self._streaming = False
 
@@ -104,7 +102,7 @@ class Reply(Response):
         return self._form.whole(await self._service.solve(self._job))
 
     def _solving(self) -> Telling:
-        return Solving(self._service, self._job, heartbeat=self._heartbeat, nodes=self._nodes)
+        return Solving(self._service, self._job, heartbeat=self._heartbeat, nodes=self._form.nodes)
 
     async def _send_stream(self, send: Send) -> None:
         solving = self._solving()

@@ -287,6 +287,29 @@ def _without_nulls(data: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
+def check_progress(ttc: TTC | None, *, stream: bool) -> None:
+    """Only in a stream can the search be told while it runs.
+
+    Raises:
+        InvalidRequest: it shall be told, and there is no stream.
+    """
+    if ttc is not None and ttc.progress and not stream:
+        raise InvalidRequest("ttc.progress: only allowed together with stream: true", param="ttc.progress")
+
+
+def only_nodes(ttc: TTC | None, of: str) -> None:
+    """The search can be told by its nodes only, in the stream of what is asked for.
+
+    Raises:
+        InvalidRequest: it shall be told as a text.
+    """
+    if ttc is not None and ttc.progress not in (False, "nodes"):
+        raise InvalidRequest(
+            f"ttc.progress: {of} has no place for a text about the search; ask for 'nodes'",
+            param="ttc.progress",
+        )
+
+
 def check(request: ChatRequest) -> None:
     """What only several fields together make wrong.
 
@@ -306,8 +329,7 @@ def check(request: ChatRequest) -> None:
         raise wrong("stream_options", "only allowed together with stream: true")
     if request.min_tokens is not None and limits and request.min_tokens > max(filter(None, limits)):
         raise wrong("min_tokens", "must not be above max_tokens")
-    if request.ttc is not None and request.ttc.progress and not request.stream:
-        raise wrong("ttc.progress", "only allowed together with stream: true")
+    check_progress(request.ttc, stream=request.stream)
     for i, message in enumerate(request.messages):
         if (fault := message.fault()) is not None:
             raise wrong(f"messages[{i}].{fault[0]}", fault[1])

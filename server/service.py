@@ -15,6 +15,7 @@ from mull.budget import Budget
 from mull.errors import BudgetTooSmall, MullError, VerifierUnavailable
 from mull.protocols import Generator, Retriever, Verifier
 from mull.run import Run
+from mull.server.around import Around
 from mull.server.callers import Caller
 from mull.server.choose import Plan
 from mull.server.counting import count
@@ -32,7 +33,6 @@ from mull.trace import Listener, Trace
 from mull.types import (
     Answer,
     Candidate,
-    Chat,
     Choice,
     Chunk,
     Completion,
@@ -174,10 +174,10 @@ class Service:
             cost=self._admission.expected.cost(job),
             generations=in_flight(job.plan),
         )
-        # One version of each verifier for all of the request, even if another is loaded meanwhile.
         with self._tracing.request(job):
             async with turn as spent:
                 job.admitted.set()
+                # One version of each verifier for all of the request, even if another is loaded meanwhile.
                 with ExitStack() as leases:
                     loaded, difficulty = (
                         None if name is None else leases.enter_context(self._verifiers.lease(name))
@@ -279,19 +279,12 @@ class Service:
         )
 
 
-class _Noticed:
+class _Noticed(Around):
     """A generator that says when it is first asked to generate."""
 
     def __init__(self, inner: Generator, begun: asyncio.Event) -> None:
-        self._inner, self._begun = inner, begun
-        self.model, self.continues = inner.model, inner.continues
-        self.context, self.ends = inner.context, inner.ends
-
-    async def render(self, chat: Chat) -> Prompt:
-        return await self._inner.render(chat)
-
-    async def append(self, prompt: Prompt, text: str) -> Prompt:
-        return await self._inner.append(prompt, text)
+        super().__init__(inner)
+        self._begun = begun
 
     def sample(
         self, prompt: Prompt, sampling: Sampling, *, n: int = 1, meter: Meter | None = None

@@ -15,7 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 import mull
 from mull.protocols import Generator, Verifier
-from mull.types import Candidate, Chat, Chunk, Completion, Meter, Prompt, Sampling, Score, Task
+from mull.server.around import Around
+from mull.types import Candidate, Chunk, Completion, Meter, Prompt, Sampling, Score, Task
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -172,22 +173,15 @@ def _failing(span: Span) -> Iterator[None]:
         raise
 
 
-class _TracedGenerator:
+class _TracedGenerator(Around):
     """A generator each of whose calls is a span.
 
     The span is never the current one: an iterator may be closed in another task than it was begun in.
     """
 
     def __init__(self, inner: Generator, tracer: Tracer) -> None:
-        self._inner, self._tracer = inner, tracer
-        self.model, self.continues = inner.model, inner.continues
-        self.context, self.ends = inner.context, inner.ends
-
-    async def render(self, chat: Chat) -> Prompt:
-        return await self._inner.render(chat)
-
-    async def append(self, prompt: Prompt, text: str) -> Prompt:
-        return await self._inner.append(prompt, text)
+        super().__init__(inner)
+        self._tracer = tracer
 
     async def sample(
         self, prompt: Prompt, sampling: Sampling, *, n: int = 1, meter: Meter | None = None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,28 +52,50 @@ class Chat:
     """Where everything but the answers is written."""
     history: list[dict[str, str]] = field(default_factory=list)
     ended: bool = False
+    _heeds: bool = False
+    """Whether Ctrl-C is heeded now."""
 
     def converse(self) -> None:
-        """Read lines from a terminal and answer them until the user ends it."""
+        """Read lines from a terminal and answer them until the user ends it; Ctrl-C never does."""
         with suppress(ImportError):
             import readline  # noqa: F401 (gives input() editing and a history)
 
         self._say(f"{self.model} at {self.client.url}; /help lists the commands")
-        while not self.ended:
-            try:
-                self._hear_next()
-            except KeyboardInterrupt:
-                self._say("\n/quit or Ctrl-D ends")
+        before = signal.signal(signal.SIGINT, self._interrupt)
+        try:
+            while not self.ended:
+                try:
+                    self._hear_next()
+                except KeyboardInterrupt:
+                    self._say("\n/quit or Ctrl-D ends")
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _interrupt(self, *_: object) -> None:
+        if self._heeds:
+            self._heeds = False
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Heed one Ctrl-C meanwhile. Elsewhere it passes: what tells of one is not broken off by the next."""
+        self._heeds = True
+        try:
+            yield
+        finally:
+            self._heeds = False
 
     def _hear_next(self) -> None:
         try:
-            line = input("> ")
+            with self._interruptible():
+                line = input("> ")
         except EOFError:
             self._say("")
             self.ended = True
             return
         try:
-            self.hear(line)
+            with self._interruptible():
+                self.hear(line)
         except KeyboardInterrupt:
             self._say("cancelled; this turn is forgotten")
         except Failure as failure:

@@ -42,7 +42,7 @@ class CompletionFormat:
         self._jobs = jobs
         self._asked = asked
         self._include = (asked.ttc or TTC()).include
-        self._nodes = (asked.ttc or TTC()).progress == "nodes"
+        self.nodes = (asked.ttc or TTC()).progress == "nodes"
         self._include_usage = asked.stream_options is not None and asked.stream_options.include_usage
         self._told: defaultdict[int, int] = defaultdict(int)
         self._solved: list[Solved] = []
@@ -73,7 +73,7 @@ class CompletionFormat:
         """What opens the stream: what is known of each prompt already."""
         chunks = []
         for prompt, job in enumerate(self._jobs):
-            ttc = render.plan(job) if self._nodes else None
+            ttc = render.plan(job) if self.nodes else None
             if ttc is not None or self._echo(prompt):
                 chunks.append(self._chunk(self._index(prompt), self._echo(prompt), ttc=ttc))
         return b"".join(chunks)
@@ -84,7 +84,7 @@ class CompletionFormat:
         match event:
             case Silence():
                 yield sse.HEARTBEAT
-            case Node() if self._nodes:
+            case Node():
                 yield self._chunk(self._index(prompt), "", ttc={"node": event.to_dict()})
             case Opened() if self._echo(prompt):
                 yield self._chunk(self._index(prompt, event.index), self._echo(prompt))

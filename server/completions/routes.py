@@ -57,7 +57,6 @@ class Completions:
             jobs,
             CompletionFormat(jobs, asked),
             stream=asked.stream,
-            nodes=asked.ttc is not None and asked.ttc.progress is not False,
             heartbeat=self._context.settings.heartbeat,
         )
 

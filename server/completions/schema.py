@@ -9,7 +9,17 @@ from pydantic import BeforeValidator, Field, field_validator
 from mull.errors import InvalidRequest
 from mull.server import refused
 from mull.server.admission import Refused, admitted
-from mull.server.schemas import HARMLESS, TTC, ChatRequest, Effort, EngineFields, Probability, StreamOptions
+from mull.server.schemas import (
+    HARMLESS,
+    TTC,
+    ChatRequest,
+    Effort,
+    EngineFields,
+    Probability,
+    StreamOptions,
+    check_progress,
+    only_nodes,
+)
 from mull.types import Bare
 
 REFUSED: Refused = {
@@ -122,9 +132,6 @@ def parse(data: dict[str, Any], *, most: int) -> CompletionRequest:
         raise wrong("echo", "the prompt has no log-probabilities here; leave out echo or logprobs")
     if request.min_tokens is not None and request.min_tokens > request.max_tokens:
         raise wrong("min_tokens", "must not be above max_tokens")
-    progress = request.ttc.progress if request.ttc is not None else False
-    if progress and not request.stream:
-        raise wrong("ttc.progress", "only allowed together with stream: true")
-    if progress and progress != "nodes":
-        raise wrong("ttc.progress", "a completion has no place for a text about the search; ask for 'nodes'")
+    check_progress(request.ttc, stream=request.stream)
+    only_nodes(request.ttc, "a completion")
     return request

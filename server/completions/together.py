@@ -67,7 +67,6 @@ class ReplyToAll(Reply):
         jobs: One for each prompt.
         form: How to answer.
         stream: Whether to answer as server-sent events.
-        nodes: Whether a stream tells the nodes of the searches.
         heartbeat: Seconds of silence in a stream before a sign of life.
     """
 
@@ -78,10 +77,9 @@ class ReplyToAll(Reply):
         form: CompletionFormat,
         *,
         stream: bool,
-        nodes: bool,
         heartbeat: float,
     ) -> None:
-        super().__init__(service, jobs[0], form, stream=stream, nodes=nodes, heartbeat=heartbeat)
+        super().__init__(service, jobs[0], form, stream=stream, heartbeat=heartbeat)
         self._jobs = jobs
         self._all = form
 
@@ -95,7 +93,10 @@ class ReplyToAll(Reply):
 
     def _solving(self) -> Telling:
         return Together(
-            [Solving(self._service, job, heartbeat=self._heartbeat, nodes=self._nodes) for job in self._jobs]
+            [
+                Solving(self._service, job, heartbeat=self._heartbeat, nodes=self._form.nodes)
+                for job in self._jobs
+            ]
         )
 
 

@@ -32,7 +32,7 @@ class MessageFormat:
     def __init__(self, job: Job, asked: MessagesRequest) -> None:
         self._job = job
         self._asked = asked
-        self._nodes = (asked.ttc or TTC()).progress == "nodes"
+        self.nodes = (asked.ttc or TTC()).progress == "nodes"
         # Whoever omits the thoughts gets none of them.
         self._thoughts = asked.thinking is None or asked.thinking.display != "omitted"
         self._open: str | None = None
@@ -59,7 +59,7 @@ class MessageFormat:
         match event:
             case Silence():
                 yield PING
-            case Node() if self._nodes:
+            case Node():
                 yield _event("ttc_node", node=event.to_dict())
             case Text(index=0):
                 yield from self._begin("text", {"text": ""})

@@ -42,7 +42,6 @@ class Messages:
             job,
             MessageFormat(job, asked),
             stream=asked.stream,
-            nodes=asked.ttc is not None and asked.ttc.progress is not False,
             heartbeat=self._context.settings.heartbeat,
         )
 

@@ -11,7 +11,7 @@ from mull.errors import InvalidRequest
 from mull.server.admission import Refused, admitted
 from mull.server.errors import invalid
 from mull.server.messages.blocks import Texts, Turn, as_messages, text_of
-from mull.server.schemas import TTC, ChatRequest, Strict, check
+from mull.server.schemas import TTC, ChatRequest, Strict, check, only_nodes
 
 REFUSED: Refused = {
     "container": ((), "no code is run here"),
@@ -120,11 +120,7 @@ def parse(data: Mapping[str, Any]) -> tuple[MessagesRequest, ChatRequest]:
         InvalidRequest: naming the first field that is wrong and what it allows.
     """
     request = admitted(data, MessagesRequest, refused=REFUSED, harmless=LABELS)
-    if request.ttc is not None and request.ttc.progress not in (False, "nodes"):
-        raise InvalidRequest(
-            "ttc.progress: a message has no place for a text about the search; ask for 'nodes'",
-            param="ttc.progress",
-        )
+    only_nodes(request.ttc, "a message")
     return request, request.as_chat()
 
 

@@ -40,7 +40,7 @@ class ResponseFormat:
             summarised=reasoning is not None and reasoning.summarised,
             top=job.task.sampling.logprobs,
         )
-        self._nodes = (asked.ttc or TTC()).progress == "nodes"
+        self.nodes = (asked.ttc or TTC()).progress == "nodes"
         self._number = 0
 
     def whole(self, solved: Solved) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class ResponseFormat:
         match event:
             case Silence():
                 yield sse.HEARTBEAT
-            case Node() if self._nodes:
+            case Node():
                 yield self._event({"type": "response.ttc.node", "node": event.to_dict()})
             case Text(index=0):
                 yield from map(self._event, self._output.text(event.text, event.logprobs))

@@ -77,7 +77,6 @@ class Responses:
             job,
             ResponseFormat(job, asked, keep),
             stream=asked.stream,
-            nodes=asked.ttc is not None and asked.ttc.progress is not False,
             heartbeat=self._context.settings.heartbeat,
         )
 

@@ -12,7 +12,18 @@ from mull.errors import InvalidRequest
 from mull.server.admission import Refused, admitted
 from mull.server.errors import invalid
 from mull.server.responses.items import Item, Items, as_messages
-from mull.server.schemas import HARMLESS, TTC, ChatRequest, Effort, EngineFields, Probability, Strict, check
+from mull.server.schemas import (
+    HARMLESS,
+    TTC,
+    ChatRequest,
+    Effort,
+    EngineFields,
+    Probability,
+    Strict,
+    check,
+    check_progress,
+    only_nodes,
+)
 
 REFUSED: Refused = {
     "background": ((False,), "responses are made while you wait"),
@@ -182,11 +193,8 @@ def parse(data: dict[str, Any]) -> ResponseRequest:
         raise wrong("stream_options", "only allowed together with stream: true")
     if request.tool_choice != "auto" and request.tool_choice != "none" and not request.tools:
         raise wrong("tool_choice", "there are no tools to choose from")
-    progress = request.ttc.progress if request.ttc is not None else False
-    if progress and not request.stream:
-        raise wrong("ttc.progress", "only allowed together with stream: true")
-    if progress and progress != "nodes":
-        raise wrong("ttc.progress", "a response has no place for a text about the search; ask for 'nodes'")
+    check_progress(request.ttc, stream=request.stream)
+    only_nodes(request.ttc, "a response")
     return request
 
 

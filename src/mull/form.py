@@ -63,11 +63,6 @@ class Form:
         return self.thoughts is None and not self.tools
 
     @property
-    def marked(self) -> bool:
-        """Whether marks in the text have a meaning."""
-        return not self.plain
-
-    @property
     def demanding(self) -> bool:
         """Whether some answers are not what was asked for."""
         return bool(self.tools) or self.json is not None

@@ -135,7 +135,8 @@ def test_a_conversation_on_a_terminal(start: Start) -> None:
         while "/quit or Ctrl-D ends" not in terminal.text:
             assert terminal.process.poll() is None, terminal.text
             terminal.interrupt()
-            terminal.read(0.2)
+            terminal.interrupt()
+            terminal.read(0.02)
         terminal.enter("/strategy none")
         terminal.enter("Are you sure?")
         terminal.until("single · answer ", after=at)
