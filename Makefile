@@ -3,7 +3,7 @@ VENV ?= .venv
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev serve test conformance check bench fix package lock clean
+.PHONY: help install dev serve test conformance check audit bench fix package lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ check: dev ## lint, formatting and types
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+
+audit: dev ## look for known vulnerabilities in what is pinned
+	@$(VENV)/bin/python scripts/audit
 
 fix: dev ## let ruff repair and format what it can
 	@$(VENV)/bin/ruff check --fix .

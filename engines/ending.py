@@ -28,6 +28,7 @@ def conclude(
     stop: str | int | None,
     sampling: Sampling,
     before: str,
+    searched: int | None = None,
 ) -> tuple[str, Finish]:
     """The text and finish of an ended completion.
 
@@ -39,6 +40,7 @@ def conclude(
         stop: The string or token id it stopped at; None for the end of sequence.
         sampling: What was asked for.
         before: The answer's text before this completion.
+        searched: How much of the text the engine has searched itself; None for all of it.
     """
     finish: Finish = "stop" if reason == "stop" else "length"
     whole = text
@@ -46,7 +48,8 @@ def conclude(
         whole, finish = text + beyond(text, token, previous), "step"
     elif finish == "stop":
         whole = text.removesuffix(stop if isinstance(stop, str) else token)
-    position = stop_position(before, whole, sampling.stop, seen=len(text))
+    seen = len(text) if searched is None else searched
+    position = stop_position(before, whole, sampling.stop, seen=seen)
     return (whole, finish) if position is None else (whole[:position], "stop")
 
 

@@ -12,6 +12,7 @@ import functools
 import gc
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mull.engines import forked
 from mull.engines.metrics import engine_metrics
+from mull.engines.supervised import Supervised
 from mull.engines.tasks import uninterrupted
 from mull.errors import EngineUnavailable
 
@@ -54,6 +56,12 @@ CPU_ENVIRONMENT: Mapping[str, str] = {
 """Likewise. More than one thread is many times slower where cores are shared; most warnings are about
 libraries that only larger models need."""
 
+TELLING = 5.0
+"""Seconds that a dead engine has to tell its requests."""
+
+_starting = threading.Lock()
+"""Engines start one after the other: all of a process use its environment for it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSpec:
@@ -67,33 +75,64 @@ class EngineSpec:
     """More arguments of vLLM's `AsyncEngineArgs`; they win over our defaults."""
 
 
-async def launch(specs: Sequence[EngineSpec]) -> dict[str, AsyncLLM]:
+async def launch(specs: Sequence[EngineSpec]) -> dict[str, Supervised]:
     """Start an engine for each spec, one after the other, and wait until all are ready.
 
     Returns:
-        The engines by name. Call `stop` on them in the end.
+        The engines by name; one that dies is started again. Call `stop` on them in the end.
 
     Raises:
         EngineUnavailable: one did not start; the others are stopped.
     """
-    engines: dict[str, AsyncLLM] = {}
+    engines: dict[str, Supervised] = {}
     try:
         for spec in specs:
-            await uninterrupted(asyncio.to_thread(_start, spec, engines))
+            await uninterrupted(_supervise(spec, engines))
     except BaseException:
         await uninterrupted(stop(engines))
         raise
     return engines
 
 
-async def stop(engines: Mapping[str, AsyncLLM]) -> None:
+async def stop(engines: Mapping[str, Supervised]) -> None:
     """End the engines and their processes."""
-    for name, engine in engines.items():
-        engine_metrics().drop(name)
-        if engine.output_handler is not None:
-            # It would take the end of its engine for a failure.
-            engine.output_handler.cancel()
-    await asyncio.gather(*(asyncio.to_thread(_stop, engine) for engine in engines.values()))
+
+    async def end(name: str, supervised: Supervised) -> None:
+        await _end(name, await supervised.release())
+
+    await asyncio.gather(*(end(name, supervised) for name, supervised in engines.items()))
+
+
+async def _supervise(spec: EngineSpec, engines: dict[str, Supervised]) -> None:
+    async def start() -> AsyncLLM:
+        engine = await uninterrupted(asyncio.to_thread(_start, spec))
+        # vLLM asks this before an engine's first request, and waits for ever if the engine has died by then.
+        await engine.get_supported_tasks()
+        return engine
+
+    label = str(spec.options.get("served_model_name", spec.name))
+    engines[spec.name] = Supervised(
+        label, await start(), start=start, stop=functools.partial(_bury, spec.name)
+    )
+
+
+async def _bury(name: str, engine: AsyncLLM) -> None:
+    """See to it that all requests of a dead engine have been told, then end what is left of it."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    if engine.output_handler is not None:
+        # It fails all requests when it finds the engine dead.
+        await asyncio.wait([engine.output_handler], timeout=TELLING)
+        engine.output_processor.propagate_error(EngineDeadError())
+    await _end(name, engine)
+
+
+async def _end(name: str, engine: AsyncLLM) -> None:
+    engine_metrics().drop(name)
+    if engine.output_handler is not None:
+        # It would take the end of its engine for a failure.
+        engine.output_handler.cancel()
+    await asyncio.to_thread(_stop, engine)
 
 
 def on_cpu() -> bool:
@@ -111,8 +150,12 @@ def on_cpu() -> bool:
     raise EngineUnavailable("vLLM is not installed")
 
 
-def _start(spec: EngineSpec, engines: dict[str, AsyncLLM]) -> None:
-    cpu = on_cpu()
+def _start(spec: EngineSpec) -> AsyncLLM:
+    with _starting:
+        return _started(spec, cpu=on_cpu())
+
+
+def _started(spec: EngineSpec, *, cpu: bool) -> AsyncLLM:
     for name, value in (CPU_ENVIRONMENT if cpu else ENVIRONMENT).items():
         os.environ.setdefault(name, value)
     if cpu:
@@ -139,8 +182,9 @@ def _start(spec: EngineSpec, engines: dict[str, AsyncLLM]) -> None:
                 # Building the configuration has set it to spawn, which imports everything again.
                 os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
             with forked.engines():
-                engines[spec.name] = _engine_class().from_vllm_config(config)
+                engine = _engine_class().from_vllm_config(config)
         engine_metrics().take(spec.name)
+        return engine
     except Exception as error:
         raise EngineUnavailable(f"model {spec.name!r} did not start: {error}") from error
     finally:

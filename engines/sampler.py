@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from mull.engines.ending import conclude, content_start, overlaps, stop_position, stop_strings
 from mull.engines.tasks import as_finished
-from mull.types import Chunk, Completion, Meter, Prompt, Sampling, TokenLogprob, Usage
+from mull.types import Chat, Chunk, Completion, Meter, Prompt, Sampling, TokenLogprob, Usage
 
 
 @dataclass(kw_only=True)
@@ -37,6 +37,8 @@ class Request:
     """How much of the text has been watched."""
     watched: bool = False
     """Whether stop strings are looked for here: the engine would find them in thoughts as well."""
+    joined: int | None = None
+    """Where in the text an engine took over from one that failed: neither saw a stop string across it."""
 
     @property
     def stops(self) -> list[str]:
@@ -47,7 +49,7 @@ class Request:
         """Where in the text a stop string begins that the engine did not see; None without one."""
         before, text, stops = self.prompt.text, self.text, self.sampling.stop
         if not self.watched:
-            return stop_position(before, text, stops, seen=len(text))
+            return stop_position(before, text, stops, seen=self.searched)
         if self.content is None:
             assert self.sampling.form.thoughts is not None
             start = content_start(before + text, self.sampling.form.thoughts, seen=self.seen + len(before))
@@ -60,6 +62,11 @@ class Request:
         return None if found is None else self.content + found
 
     @property
+    def searched(self) -> int:
+        """How much of the text the engine has searched for stop strings."""
+        return len(self.text) if self.joined is None else self.joined
+
+    @property
     def seed(self) -> int | None:
         """The seed of this one of several samples."""
         seed = self.sampling.seed
@@ -67,7 +74,12 @@ class Request:
 
 
 class Sampler(ABC):
-    """The sampling half of a `Generator`, over engine requests of one sample each."""
+    """A `Generator` over engine requests of one sample each."""
+
+    model: str
+    continues: bool
+    context: int
+    ends: frozenset[int]
 
     async def sample(
         self, prompt: Prompt, sampling: Sampling, *, n: int = 1, meter: Meter | None = None
@@ -119,7 +131,8 @@ class Sampler(ABC):
         position = None
         async with aclosing(self._metered(request, meter)) as updates:
             async for _ in updates:
-                if request.watched and (position := request.stopped()) is not None:
+                looks = request.watched or request.joined is not None
+                if looks and (position := request.stopped()) is not None:
                     break
         return await self._conclude(request, position)
 
@@ -153,6 +166,7 @@ class Sampler(ABC):
             stop=request.stop,
             sampling=replace(request.sampling, stop=()) if request.watched else request.sampling,
             before=request.prompt.text,
+            searched=request.searched,
         )
         if request.watched and position is not None:
             text, finish = request.text[:position], "stop"
@@ -164,6 +178,30 @@ class Sampler(ABC):
             usage=request.usage,
             logprobs=tuple(request.logprobs),
         )
+
+    @abstractmethod
+    async def check(self) -> None:
+        """Return while the engine is healthy.
+
+        Raises:
+            EngineUnavailable: it is not, or does not answer.
+        """
+
+    @abstractmethod
+    async def render(self, chat: Chat) -> Prompt:
+        """Apply the chat template."""
+
+    @abstractmethod
+    async def append(self, prompt: Prompt, text: str) -> Prompt:
+        """The prompt with a text put into the answer."""
+
+    @abstractmethod
+    async def encode(self, text: str, *, special: bool = False) -> tuple[int, ...]:
+        """The token ids of a text."""
+
+    @abstractmethod
+    async def spell(self, ids: Sequence[int]) -> str:
+        """The text of token ids."""
 
     @abstractmethod
     def _run(self, request: Request) -> AsyncGenerator[None, None]:

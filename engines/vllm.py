@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
     from vllm.outputs import RequestOutput
     from vllm.sampling_params import SamplingParams
-    from vllm.v1.engine.async_llm import AsyncLLM
+
+    from mull.engines.supervised import Supervised
 
 _numbers = itertools.count()
 
@@ -37,7 +38,7 @@ class VLLMGenerator(Sampler):
 
     continues = True
 
-    def __init__(self, engine: AsyncLLM, *, model: str) -> None:
+    def __init__(self, engine: Supervised, *, model: str) -> None:
         self.model = model
         self.context: int = engine.model_config.max_model_len
         self._engine = engine
@@ -212,7 +213,7 @@ class VLLMGenerator(Sampler):
         return EngineUnavailable(f"the engine of model {self.model!r} failed: {error}")
 
 
-def _ends(engine: AsyncLLM) -> frozenset[int]:
+def _ends(engine: Supervised) -> frozenset[int]:
     """The tokenizer's end of sequence and those of the model's generation config."""
     config = engine.model_config.try_get_generation_config()
     told = config.get("eos_token_id")

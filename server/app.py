@@ -18,6 +18,7 @@ from mull.server.admin import Admin
 from mull.server.answering import ErrorAnswers
 from mull.server.backend import Backend, Load
 from mull.server.batches.part import BatchPart, unconfigured
+from mull.server.batches.store import BatchStore
 from mull.server.body import read
 from mull.server.callers import caller_of
 from mull.server.chat import ChatFormat
@@ -40,11 +41,13 @@ from mull.server.openapi import takes
 from mull.server.page import Page
 from mull.server.queueing.errors import ShuttingDown
 from mull.server.reload import ReloadRequest, describe
+from mull.server.replicas import ReplicaMetrics
 from mull.server.reply import Reply, as_json
 from mull.server.responses.routes import Responses
 from mull.server.schemas import ChatRequest, parse
 from mull.server.service import Job
-from mull.server.settings import Settings, TraceSettings
+from mull.server.settings import Settings
+from mull.server.storage.places import places
 from mull.server.tokens import Tokens
 from mull.server.traces import TraceStore
 from mull.server.tracing import TraceContext, Tracing, exporting
@@ -59,19 +62,23 @@ class Api:
 
     Args:
         context: What the server runs on.
+        batches: Where files and batches are; None where there are none.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, batches: BatchStore | None) -> None:
         settings, live = context.settings, context.live
         self._context = context
         self._settings = settings
         self._backend = context.backend
         self._health = EngineHealth(context.backend, context.metrics)
+        context.metrics.join(ReplicaMetrics(context.backend))
         self._learning = Learning(settings, context.backend, context.metrics, context.store)
         self.keys = Keys(settings.api_keys, Admin(settings.admin_key_env), settings.keys_file)
         self._observing = Observing(settings, context.store, live)
         self.batches = (
-            None if settings.batches.dir is None else BatchPart(settings, live, context.backend.check_started)
+            None
+            if batches is None
+            else BatchPart(settings, batches, live, context.backend.check_started)
         )
         self.drain = Drain(context.admission, live, self.batches, seconds=settings.drain)
 
@@ -230,9 +237,10 @@ def create_app(
     """
     backend = Backend(settings, generators=generators, verifiers=verifiers, load=load, on_failure=on_failure)
     metrics = Metrics()
-    store = _store(settings.traces, metrics)
+    kept = places(settings)
+    store = None if kept.traces is None else TraceStore(kept.traces, on_drop=metrics.traces_lost.inc)
     tracing = tracing or exporting(settings.telemetry.otlp_endpoint)
-    api = Api(Context(settings, backend, metrics, store, tracing))
+    api = Api(Context(settings, backend, metrics, store, tracing), kept.batches)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -251,6 +259,7 @@ def create_app(
             await api.keys.close()
             if store is not None:
                 await asyncio.to_thread(store.close)
+            await asyncio.to_thread(kept.close)
             await asyncio.to_thread(tracing.close)
 
     # Without FastAPI's own pages: they would run scripts from elsewhere beside a page that knows keys.
@@ -271,17 +280,6 @@ def create_app(
     app.add_middleware(RequestLog, metrics=metrics)
     ErrorAnswers(metrics).install(app)
     return app
-
-
-def _store(traces: TraceSettings, metrics: Metrics) -> TraceStore | None:
-    if traces.dir is None:
-        return None
-    return TraceStore(
-        traces.dir,
-        max_count=traces.max_count,
-        max_age=traces.max_age_days * 86_400,
-        on_drop=metrics.traces_lost.inc,
-    )
 
 
 async def _open(section: str, opening: Awaitable[None], on_failure: Callable[[], None] | None) -> None:

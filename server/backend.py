@@ -13,19 +13,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mull.answers import Answers
+from mull.engines.pool import Pool
+from mull.engines.replica import Replica
 from mull.engines.tasks import uninterrupted
 from mull.errors import EngineUnavailable, InvalidRequest, MullError, Unavailable
 from mull.protocols import Generator, Retriever, Verifier
 from mull.server.errors import cause_of
 from mull.server.pool import Loaded, VerifierPool
+from mull.server.roster import Roster
 from mull.server.settings import ConfigurationError, ModelSettings, Settings
 from mull.types import Candidate, Chat, Prompt, Task
 
 if TYPE_CHECKING:
-    from vllm.v1.engine.async_llm import AsyncLLM
-
     from mull.engines.launch import EngineSpec
     from mull.engines.remote import RemoteGenerator
+    from mull.engines.supervised import Supervised
     from mull.retrieval.config import Retrievers
     from mull.verifiers.config import VerifierConfig
 
@@ -63,8 +65,10 @@ class Backend:
         self._given = generators, verifiers
         self.load = load or self._load
         self._on_failure = on_failure
-        self._engines: dict[str, AsyncLLM] = {}
-        self._remotes: dict[str, RemoteGenerator] = {}
+        self._engines: dict[str, Supervised] = {}
+        self.pools: dict[str, Pool] = {}
+        """The replicas of each model."""
+        self._rosters: list[Roster] = []
         self._uses: Counter[str] = Counter()
         self._launching = asyncio.Lock()
         self._serial = itertools.count(2)
@@ -93,8 +97,10 @@ class Backend:
         await self.verifiers.close()
         if self._indexed is not None:
             await self._indexed.close()
-        for remote in self._remotes.values():
-            await remote.close()
+        for roster in self._rosters:
+            await roster.close()
+        for pool in self.pools.values():
+            await pool.close()
         engines, self._engines = self._engines, {}
         if engines:
             from mull.engines.launch import stop
@@ -109,10 +115,13 @@ class Backend:
             Unavailable: naming what is missing: not started yet, failed to start, or dead since.
         """
         self.check_started()
-        if dead := [name for name, engine in self._engines.items() if engine.errored]:
+        for pool in self.pools.values():
+            await pool.check()
+        replicas = {replica.name for pool in self.pools.values() for replica in pool.replicas}
+        if dead := [
+            name for name, engine in self._engines.items() if engine.errored and name not in replicas
+        ]:
             raise EngineUnavailable(f"the engine died: {', '.join(dead)}")
-        for remote in self._remotes.values():
-            await remote.check()
 
     def check_started(self) -> None:
         """Whether everything has been started.
@@ -124,8 +133,13 @@ class Backend:
             raise Unavailable(f"the server could not start: {self.failure}", code="not_ready")
         if not self.ready:
             names = (*self._settings.models, *self._settings.verifiers, *self._settings.retrievers)
-            missing = [name for name in names if name not in self._engines and name not in self._remotes]
+            missing = [name for name in names if name not in self._engines and name not in self.pools]
             raise Unavailable(f"still starting: {', '.join(missing)}", code="not_ready")
+
+    @property
+    def restarts(self) -> dict[str, int]:
+        """How often each engine of this process was started again."""
+        return {engine.name: engine.restarts for engine in self._engines.values()}
 
     async def healthy_models(self) -> dict[str, bool]:
         """Whether the engine of each model lives, or the server of it says so."""
@@ -136,13 +150,11 @@ class Backend:
         return {name: probe.result() for name, probe in probes.items()}
 
     async def _lives(self, name: str) -> bool:
-        if name in self._engines:
-            return not self._engines[name].errored
-        if name not in self._remotes:
+        if name not in self.pools:
             return True
         try:
             async with asyncio.timeout(PATIENCE):
-                await self._remotes[name].check()
+                await self.pools[name].check()
         except (TimeoutError, EngineUnavailable):
             return False
         return True
@@ -182,18 +194,20 @@ class Backend:
         models = self._settings.models
         async with asyncio.TaskGroup() as group:
             for name, model in models.items():
-                if model.url is not None:
-                    group.create_task(self._connect(name, model.url, model))
+                if model.path is None:
+                    group.create_task(self._connect(name, model))
             for spec in self._specs(with_verifiers):
                 self._engines |= await launch([spec])
         if any(model.path for model in models.values()):
             from mull.engines.vllm import VLLMGenerator
 
         for name, model in models.items():
-            if model.url is not None:
-                self.generators[name] = self._remotes[name]
-            else:
-                self.generators[name] = VLLMGenerator(self._engines[name], model=name)
+            if model.path is not None:
+                self.pools[name] = Pool(name)
+                for engine in _engines_of(name, model):
+                    generator = VLLMGenerator(self._engines[engine], model=name)
+                    self.pools[name].add(Replica(engine, generator))
+            self.generators[name] = self.pools[name]
 
     def _specs(self, with_verifiers: bool) -> list[EngineSpec]:
         """What to launch, under the names that the engines' metrics will carry."""
@@ -202,9 +216,10 @@ class Backend:
 
         models = self._settings.models
         specs = {
-            name: EngineSpec(name=name, model=model.path, options=_options(model))
+            engine: EngineSpec(name=engine, model=model.path, options=_options(model))
             for name, model in models.items()
             if model.path is not None
+            for engine in _engines_of(name, model)
         }
         for name, config in self._settings.verifiers.items() if with_verifiers else ():
             for i, spec in enumerate(self._own_specs(engine_specs({name: config}))):
@@ -216,15 +231,26 @@ class Backend:
         """Those that are no served models: a verifier may name one, it then uses the same engine."""
         return [spec for spec in specs if spec.model not in self._settings.models]
 
-    async def _connect(self, name: str, url: str, model: ModelSettings) -> None:
+    async def _connect(self, name: str, model: ModelSettings) -> None:
         from mull.engines.remote import RemoteGenerator
 
         key = None
         if model.api_key_env is not None and not (key := os.environ.get(model.api_key_env)):
             raise ConfigurationError(f"models.{name}.api_key_env: {model.api_key_env} is not set")
-        self._remotes[name] = await RemoteGenerator.connect(
-            url, model=model.served_as or name, api_key=key, context=model.context, images=model.images
-        )
+
+        def connect(url: str) -> Awaitable[RemoteGenerator]:
+            return RemoteGenerator.connect(
+                url, model=model.served_as or name, api_key=key, context=model.context, images=model.images
+            )
+
+        pool = Pool(name)
+        roster = Roster(pool, model, connect)
+        self._rosters.append(roster)
+        try:
+            await roster.open()
+        except ConfigurationError as error:
+            raise ConfigurationError(f"models.{name}.{error}") from None
+        self.pools[name] = pool
 
     async def _serve_verifiers(self, given: Mapping[str, Verifier] | None) -> None:
         """All configured verifiers, or those given and what is composed of them."""
@@ -267,7 +293,7 @@ class Backend:
         return await self._build(name, config, {**policies, **own}, list(launched))
 
     async def _build(
-        self, name: str, config: VerifierConfig, engines: Mapping[str, AsyncLLM], uses: Sequence[str]
+        self, name: str, config: VerifierConfig, engines: Mapping[str, Supervised], uses: Sequence[str]
     ) -> Loaded:
         """A verifier over engines that run; those it `uses` are stopped when no verifier does any more."""
         from mull.verifiers.config import build
@@ -275,7 +301,7 @@ class Backend:
 
         folders = {model: found.path for model, found in self._settings.models.items() if found.path}
         # Token ids may be reused where all candidates come from engines whose tokenizer is known here.
-        policies = () if self._remotes else tuple(self.generators)
+        policies = () if self._rosters else tuple(self.generators)
         self._uses.update(uses)
         try:
             version = await asyncio.to_thread(version_of, config, folders)
@@ -304,6 +330,11 @@ class Backend:
 
         self._indexed = await build(self._settings.retrievers)
         return self._indexed
+
+
+def _engines_of(name: str, model: ModelSettings) -> list[str]:
+    """The engines of a model, under the names that their metrics carry."""
+    return [name, *(f"{name}/{number}" for number in range(1, model.replicas))]
 
 
 def _labelled(spec: EngineSpec, label: str) -> EngineSpec:

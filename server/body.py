@@ -73,7 +73,8 @@ async def in_time(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """
     while True:
         try:
-            part = await asyncio.wait_for(anext(parts, None), PAUSE_SECONDS)
+            async with asyncio.timeout(PAUSE_SECONDS):
+                part = await anext(parts, None)
         except TimeoutError:
             raise TooSlow(f"nothing of the body came for {PAUSE_SECONDS:g} seconds") from None
         if part is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from mull.engines.remote import RemoteGenerator
+from mull.engines.pool import Pool
 from mull.server.backend import Backend
 from mull.server.choose import Ability, Catalog
 from mull.server.live import RunningRequests
@@ -53,7 +53,7 @@ class Context:
                 name: Ability(
                     continues=generator.continues,
                     ends=bool(generator.ends),
-                    apart=isinstance(generator, RemoteGenerator) and generator.apart,
+                    apart=isinstance(generator, Pool) and generator.apart,
                 )
                 for name, generator in self.backend.generators.items()
             },

@@ -151,7 +151,9 @@ class Solving:
     async def _events(self) -> AsyncGenerator[Event, None]:
         while True:
             try:
-                news = await asyncio.wait_for(self._news.get(), self._heartbeat)
+                # Not `wait_for`: that of Python 3.11 loses a cancellation that comes together with news.
+                async with asyncio.timeout(self._heartbeat):
+                    news = await self._news.get()
             except TimeoutError:
                 yield Silence()
                 continue

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from fastapi import Request, Response
 
 from mull.errors import InvalidRequest
@@ -52,7 +50,7 @@ class Learning:
                 f"node must be an integer from 0 to {row['nodes'] - 1}: the trace has no node {given.node}",
                 param="node",
             )
-        new = await asyncio.to_thread(store.feedback.add, given)
+        new = await store.call(lambda: store.add_feedback(given))
         return as_json({"object": "ttc.feedback", "trace_id": given.trace_id, "new": new})
 
     async def reload(self, name: str, request: Request) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.registry import Collector
 
 from mull.errors import MullError
 
@@ -186,6 +187,10 @@ class Metrics:
     def fail(self, error: MullError, status: int | None = None) -> None:
         """Count an error that a client is told."""
         self.errors.labels(str(status or error.status), self._code(error.code)).inc()
+
+    def join(self, collector: Collector) -> None:
+        """Tell what a collector finds as well."""
+        self._registry.register(collector)
 
     def render(self) -> bytes:
         """All metrics of this process as Prometheus text, in-process engines included."""

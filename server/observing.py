@@ -55,7 +55,7 @@ class Observing:
         """Finished requests, newest first; `after` is the id of the last one seen."""
         store = stored(self._store, "traces")
         most = whole_number("limit", limit, most=MOST)
-        rows, more = await asyncio.to_thread(store.page, limit=most, after=after)
+        rows, more = await store.call(lambda: store.page(limit=most, after=after))
         data = [{"object": "ttc.trace", **row} for row in rows]
         return as_json({"object": "list", "data": data, "has_more": more})
 
@@ -81,8 +81,7 @@ class Observing:
     async def _finished(self, name: str, caller: Caller) -> dict[str, Any]:
         store = stored(self._store, "traces")
         await readable(store, name, caller)
-        found = await asyncio.to_thread(store.get, name)
-        feedback = await asyncio.to_thread(store.feedback.of, name)
+        found, feedback = await store.call(lambda: (store.get(name), store.feedback(name)))
         return {"object": "ttc.trace", **found, "feedback": feedback}
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mull.answers import Answers
 from mull.budget import Budget
+from mull.engines.pool import Pool
 from mull.errors import BudgetTooSmall, MullError, VerifierUnavailable
 from mull.protocols import Generator, Retriever, Verifier
 from mull.run import Run
@@ -195,6 +196,9 @@ class Service:
         spent: Turn,
     ) -> Solved:
         plan, metrics, trace = job.plan, self.metrics, Trace()
+        if isinstance(pool := self._generators[plan.model], Pool):
+            # Told at once; a search that is under way waits for its engine to come back.
+            await pool.check()
         if listener is not None:
             trace.listen(listener)
         # A fallback starts over, so nothing may be promised to the client before the verifier has spoken.
@@ -265,9 +269,14 @@ class Service:
             down = error.name
             answer = await _vote(job.plan.strategy, run, heard.candidates, error)
         except BudgetTooSmall:
+            if run.failure is not None:
+                raise run.failure from None
             if run.budget.exhausted != "shutdown":
                 raise
             raise ShuttingDown from None
+        if run.failure is not None and not answer.best.candidate.complete:
+            # Half an answer is none: the engine, and not a limit that the request knew of, cut it off.
+            raise run.failure
         answer = await demanded(answer, run, steps=job.plan.strategy.needs.continues)
         solved = Solved(
             plan=job.plan, task=job.task, run=run, answer=answer, seconds=run.budget.seconds, fallback=down

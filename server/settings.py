@@ -70,13 +70,24 @@ class ReasoningSettings(Part):
     opened: bool = Field(False, description="Whether the chat template opens the thought already.")
 
 
+Address = Annotated[str, Field(pattern=r"^https?://")]
+
+
 class ModelSettings(Part):
-    """A served model: a folder or Hugging Face name that vLLM loads here, or a server that has it."""
+    """A served model: a folder or Hugging Face name that vLLM loads here, or servers that have it."""
 
     path: str | None = None
-    url: str | None = Field(None, pattern=r"^https?://")
-    served_as: str | None = Field(None, description="The model's name at `url`; ours by default.")
-    api_key_env: str | None = Field(None, description="Environment variable with the key for `url`.")
+    replicas: int = Field(1, ge=1, le=64, description="Engines of `path`.")
+    url: Address | None = None
+    urls: list[Address] = Field(default_factory=list, description="Several servers that have it.")
+    urls_file: Path | None = Field(
+        None, description="File with one address a line, read every second: servers come and go."
+    )
+    discover: bool = Field(
+        False, description="Whether each address that the host of `url` resolves to is a server that has it."
+    )
+    served_as: str | None = Field(None, description="The model's name at its servers; ours by default.")
+    api_key_env: str | None = Field(None, description="Environment variable with the key for its servers.")
     context: int | None = Field(None, ge=16, description="Longest prompt plus completion, in tokens.")
     options: dict[str, Any] = Field(default_factory=dict, description="Arguments of vLLM's AsyncEngineArgs.")
     reasoning: Literal["think"] | ReasoningSettings | None = Field(
@@ -98,14 +109,18 @@ class ModelSettings(Part):
 
     @model_validator(mode="after")
     def _one_place(self) -> ModelSettings:
-        if (self.path is None) == (self.url is None):
-            raise ValueError("give either path or url")
-        if self.url is None and (self.served_as or self.api_key_env):
-            raise ValueError("served_as and api_key_env only go with url")
-        if self.url is not None and self.options:
-            raise ValueError("options only go with path")
-        if self.url is None and self.images:
-            raise ValueError("images only go with url")
+        if [bool(place) for place in (self.path, self.url, self.urls, self.urls_file)].count(True) != 1:
+            raise ValueError("give one of path, url, urls and urls_file")
+        if self.path is not None and (self.served_as or self.api_key_env):
+            raise ValueError("served_as and api_key_env only go with url, urls or urls_file")
+        if self.path is None and (self.options or self.replicas > 1):
+            raise ValueError("options and replicas only go with path")
+        if self.path is not None and self.images:
+            raise ValueError("images only go with url, urls or urls_file")
+        if self.discover and not (self.url or "").startswith("http://"):
+            raise ValueError("discover only goes with a url of http://: certificates are of names")
+        if len({url.rstrip("/").removesuffix("/v1") for url in self.urls}) < len(self.urls):
+            raise ValueError("urls: each address once")
         return self
 
 
@@ -139,6 +154,49 @@ class MaxLimits(Part):
     samples: int | None = Field(None, ge=1, description="Budget of generations, also when none is asked for.")
     request_bytes: int = Field(4 * 2**20, ge=1024)
     nesting: int = Field(32, ge=4, le=128, description="Levels of nested JSON in a request.")
+
+
+class StoreSettings(Part):
+    """What several servers share: see `mull.server.storage`."""
+
+    url: SecretStr | None = Field(
+        None,
+        description="PostgreSQL database (postgresql://...) of traces, files, batches; none: their folders.",
+    )
+    traces: bool = Field(True, description="Keep finished requests there.")
+    lease: float = Field(
+        30.0, ge=1, description="Seconds after which others take over the batches of a server that died."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_section(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            raise ValueError("it is a section with a url")  # what is given may hold a password
+        return data
+
+    @field_validator("url", mode="before")
+    @classmethod
+    def _reachable(cls, url: Any) -> Any:
+        if url is None or isinstance(url, SecretStr):
+            return url
+        if not isinstance(url, str) or not url.startswith(("postgresql://", "postgres://")):
+            raise ValueError("it has to begin with postgresql://")
+        try:
+            from psycopg.conninfo import conninfo_to_dict
+        except ImportError:
+            raise ValueError("it needs psycopg: pip install 'mull[postgres]'") from None
+        try:
+            parts = conninfo_to_dict(url)
+        except Exception:
+            parts = {"port": "none"}
+        # A password with / or @ in it would be taken for a port, host or database, and told in error messages.
+        named = f"{parts.get('host', '')}{parts.get('dbname', '')}"
+        if not re.fullmatch(r"[\d,]*", str(parts.get("port", "")), re.ASCII) or "@" in named:
+            raise ValueError(
+                "it is no URL that PostgreSQL understands; a password's special characters are written as %XX"
+            )
+        return url
 
 
 class TraceSettings(Part):
@@ -326,6 +384,7 @@ class Settings(BaseSettings):
         description="Names (or *.example.org) that requests may ask for; none: any.",
     )
     admission: AdmissionSettings = Field(default_factory=AdmissionSettings)
+    store: StoreSettings = Field(default_factory=StoreSettings)
     traces: TraceSettings = Field(default_factory=TraceSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
     batches: BatchSettings = Field(default_factory=BatchSettings)

@@ -1,36 +1,28 @@
-"""Finished requests on disk, to learn from: JSON Lines files, with an index in memory.
+"""Finished requests, kept to learn from.
 
-Nothing here makes a request wait: lines are written by a thread, and when its queue is full a line is dropped
-and counted. A folder belongs to one server at a time.
+Nothing here makes a request wait: traces are written by a thread, and when its queue is full one is dropped
+and counted. Where they are kept is an `Archive`: files of one server, or a database that several share.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
 import logging
-import os
 import queue
-import re
 import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
-from typing import Any
-
-from pydantic_core import to_json
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from mull.errors import InvalidRequest, NotFound
 from mull.server.callers import Caller
-from mull.server.feedback import FeedbackLog
+from mull.server.feedback import Feedback
+from mull.server.storage.errors import StoreUnavailable
 
 log = logging.getLogger(__name__)
 
-NAME = re.compile(r"traces-(\d{8})-(\d+)\.jsonl")
+T = TypeVar("T")
+
 PERIOD = 60.0
 """Seconds after which a writer with nothing to write looks for what is too old."""
 LIGHT = ("id", "created", "model", "strategy", "verifier", "status", "stopped", "score", "seconds")
@@ -39,53 +31,72 @@ LIGHT = ("id", "created", "model", "strategy", "verifier", "status", "stopped", 
 Make = Callable[[], Mapping[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    file: Path
-    offset: int
-    row: Mapping[str, Any]
+class Archive(Protocol):
+    """Where traces are kept. Several threads may use it; one of them adds and expires."""
+
+    def open(self) -> None:
+        """Read what there is.
+
+        Raises:
+            OSError: the folder cannot be made or read.
+        """
+        ...
+
+    async def call(self, work: Callable[[], T]) -> T:
+        """Call what uses the other methods, in a thread that may wait for them.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        ...
+
+    def add(self, trace: Mapping[str, Any]) -> None:
+        """Keep a trace. Whatever this raises, the trace is lost."""
+        ...
+
+    def get(self, name: str) -> dict[str, Any]:
+        """A whole trace; raises `NotFound`."""
+        ...
+
+    def row(self, name: str) -> Mapping[str, Any]:
+        """A trace as lists show it; raises `NotFound`."""
+        ...
+
+    def page(self, *, limit: int, after: str | None) -> list[Mapping[str, Any]]:
+        """Light rows, newest first, of those older than `after`; raises `NotFound` if there is none such."""
+        ...
+
+    def expire(self) -> None:
+        """Forget what is past its count or age."""
+        ...
+
+    def add_feedback(self, feedback: Feedback) -> bool:
+        """Keep feedback and return True, unless the last one on the same trace and node said the same."""
+        ...
+
+    def feedback(self, name: str) -> list[dict[str, Any]]:
+        """What counts of the feedback on a trace."""
+        ...
 
 
 class TraceStore:
-    """The traces of one server. `open` it before use, `close` it after; both may be called in a thread.
-
-    Files are deleted whole, when all traces in them are past their count or age; a new one is begun each day.
+    """The traces that one server writes and reads. `open` it before use, `close` it after, each in a thread.
 
     Args:
-        folder: Where the files are; it is made, readable for its owner only.
-        max_count: Traces kept.
-        max_age: Seconds that they are kept.
+        archive: Where they are kept.
         on_drop: Called when a trace is lost.
         waiting: Traces that may wait to be written.
-        file_bytes: Size from which another file is begun.
-        clock: Unix time.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        *,
-        max_count: int,
-        max_age: float,
-        on_drop: Callable[[], None] = lambda: None,
-        waiting: int = 1024,
-        file_bytes: int = 32 * 2**20,
-        clock: Callable[[], float] = time.time,
+        self, archive: Archive, *, on_drop: Callable[[], None] = lambda: None, waiting: int = 1024
     ) -> None:
-        self._folder = folder
-        self._max_count = max_count
-        self._max_age = max_age
+        self._archive = archive
         self._on_drop = on_drop
-        self._file_bytes = file_bytes
-        self._clock = clock
         self._lock = threading.Lock()
         self._queue: queue.Queue[str | None] = queue.Queue(waiting)
         self._pending: dict[str, Make] = {}
-        self._index: dict[str, _Place] = {}
-        self._live: Counter[Path] = Counter()
-        self._current: Path | None = None
         self._thread = threading.Thread(target=self._work, name="traces", daemon=True)
-        self.feedback = FeedbackLog(folder / "feedback.jsonl", clock=clock)
 
     def open(self) -> None:
         """Read what there is and begin to write.
@@ -93,13 +104,7 @@ class TraceStore:
         Raises:
             OSError: the folder cannot be made or read.
         """
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path in sorted(self._folder.glob("traces-*.jsonl"), key=_order):
-            if NAME.fullmatch(path.name):
-                self._live[path] = 0
-                self._read(path)
-        self._expire()
-        self.feedback.open(not_before=self._clock() - self._max_age)
+        self._archive.open()
         self._thread.start()
 
     def close(self) -> None:
@@ -108,8 +113,16 @@ class TraceStore:
             self._queue.put(None)
             self._thread.join()
 
+    async def call(self, work: Callable[[], T]) -> T:
+        """Call one of the methods below, which wait for disks and databases.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        return await self._archive.call(work)
+
     def put(self, name: str, make: Make) -> None:
-        """Keep a trace.
+        """Keep a trace; returns at once.
 
         Args:
             name: Its id.
@@ -128,16 +141,8 @@ class TraceStore:
         Raises:
             NotFound: there is none of this id (any more).
         """
-        made = self._find(name)
-        if not isinstance(made, _Place):
-            return dict(made())
-        try:
-            with made.file.open("rb") as file:
-                file.seek(made.offset)
-                found: dict[str, Any] = json.loads(file.readline())
-        except FileNotFoundError:  # its time came meanwhile
-            raise _unknown(name) from None
-        return found
+        make = self._waiting(name)
+        return self._archive.get(name) if make is None else dict(make())
 
     def row(self, name: str) -> Mapping[str, Any]:
         """A trace as lists show it.
@@ -145,8 +150,8 @@ class TraceStore:
         Raises:
             NotFound: there is none of this id (any more).
         """
-        found = self._find(name)
-        return found.row if isinstance(found, _Place) else light(found())
+        make = self._waiting(name)
+        return self._archive.row(name) if make is None else light(make())
 
     def page(self, *, limit: int, after: str | None = None) -> tuple[list[Mapping[str, Any]], bool]:
         """Light rows, newest first, and whether there are more.
@@ -159,109 +164,53 @@ class TraceStore:
             NotFound: there is no trace `after`.
         """
         with self._lock:
-            written, pending = list(self._index.values()), list(self._pending.values())
-        # What waits is made outside the lock, for which requests wait.
-        newest = reversed([*(place.row for place in written), *(light(make()) for make in pending)])
-        if after is not None and not any(row["id"] == after for row in newest):
-            raise _unknown(after, "after")
-        rows = list(islice(newest, limit + 1))
+            pending = dict(reversed(self._pending.items()))
+        if after in pending:
+            names = iter(pending)
+            any(name == after for name in names)
+            newest, after = list(names), None
+        else:
+            newest = [] if after is not None else list(pending)
+        rows: list[Mapping[str, Any]] = [light(pending[name]()) for name in newest[: limit + 1]]
+        # What was written since then is listed twice there.
+        written = self._archive.page(limit=limit + 1 + len(pending), after=after)
+        rows += [row for row in written if row["id"] not in pending]
         return rows[:limit], len(rows) > limit
 
-    def _find(self, name: str) -> Make | _Place:
+    def add_feedback(self, feedback: Feedback) -> bool:
+        """Keep feedback on a trace; whether it says anything new."""
+        return self._archive.add_feedback(feedback)
+
+    def feedback(self, name: str) -> list[dict[str, Any]]:
+        """What counts of the feedback on a trace."""
+        return self._archive.feedback(name)
+
+    def _waiting(self, name: str) -> Make | None:
         with self._lock:
-            found = self._pending.get(name) or self._index.get(name)
-        if found is None:
-            raise _unknown(name)
-        return found
+            return self._pending.get(name)
 
     def _work(self) -> None:
         while True:
+            try:
+                self._archive.expire()
+            except (OSError, StoreUnavailable) as error:
+                log.warning("old traces cannot be deleted: %s", error)
             with contextlib.suppress(queue.Empty):
                 if (name := self._queue.get(timeout=PERIOD)) is None:
                     return
                 try:
-                    self._append(name)
+                    self._archive.add(self._pending[name]())
                 except Exception as error:  # a full disk, text that is no Unicode: the next one may be fine
                     self._drop(name, str(error))
-            try:
-                self._expire()
-            except OSError as error:
-                log.warning("old traces cannot be deleted: %s", error)
-
-    def _append(self, name: str) -> None:
-        trace = self._pending[name]()
-        line = to_json(trace, inf_nan_mode="null", fallback=str) + b"\n"
-        path = self._file()
-        offset = path.stat().st_size
-        try:
-            with path.open("ab") as file:
-                file.write(line)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.truncate(path, offset)  # half a line would spoil the next one
-            raise
-        with self._lock:
-            self._index[name] = _Place(path, offset, light(trace))
-            self._live[path] += 1
-            del self._pending[name]
-
-    def _file(self) -> Path:
-        """The file to write to: of today, and not too large."""
-        day, current = time.strftime("%Y%m%d", time.gmtime(self._clock())), self._current
-        if (
-            current is None
-            or not current.exists()
-            or _order(current)[0] != day
-            or current.stat().st_size >= self._file_bytes
-        ):
-            # Never one that was there before: its last line may be torn.
-            last = max((n for d, n in map(_order, self._live) if d == day), default=0)
-            current = self._folder / f"traces-{day}-{last + 1}.jsonl"
-            os.close(os.open(current, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            self._current = current
-            self._live[current] = 0
-        return current
+                else:
+                    with self._lock:
+                        del self._pending[name]
 
     def _drop(self, name: str, why: str) -> None:
         with self._lock:
             self._pending.pop(name, None)
         log.warning("trace %s is lost: %s", name, why)
         self._on_drop()
-
-    def _expire(self) -> None:
-        """Forget traces past their count or age, and delete files that hold no others."""
-        oldest = self._clock() - self._max_age
-        with self._lock:
-            for name, place in list(islice(self._index.items(), max(0, len(self._index) - self._max_count))):
-                self._forget(name, place)
-            while self._index:
-                name, place = next(iter(self._index.items()))
-                if place.row["created"] >= oldest:
-                    break
-                self._forget(name, place)
-            empty = [path for path, count in self._live.items() if not count and path != self._current]
-            for path in empty:
-                del self._live[path]
-        for path in empty:
-            path.unlink(missing_ok=True)
-
-    def _forget(self, name: str, place: _Place) -> None:
-        del self._index[name]
-        self._live[place.file] -= 1
-        if self._current == place.file and not self._live[place.file]:
-            self._current = None  # all it holds is past: another one is begun, and it is deleted
-
-    def _read(self, path: Path) -> None:
-        broken = 0
-        for offset, line in _lines(path):
-            try:
-                row = light(json.loads(line))
-                self._index[row["id"]] = _Place(path, offset, row)
-                self._live[path] += 1
-            except (ValueError, KeyError, TypeError):
-                broken += 1
-        if broken:
-            log.warning("%s: %d lines cannot be read", path, broken)
 
 
 def stored(store: TraceStore | None, what: str) -> TraceStore:
@@ -276,7 +225,7 @@ def stored(store: TraceStore | None, what: str) -> TraceStore:
     """
     if store is None:
         raise InvalidRequest(
-            f"{what}: no traces are kept; set traces.dir in the configuration (MULL_TRACES__DIR)",
+            f"{what}: none are kept; set traces.dir (MULL_TRACES__DIR) or store.url in the configuration",
             code="traces_not_configured",
         )
     return store
@@ -288,9 +237,9 @@ async def readable(store: TraceStore, name: str, caller: Caller) -> Mapping[str,
     Raises:
         NotFound: there is none of this id, or not for this caller.
     """
-    row = await asyncio.to_thread(store.row, name)
+    row = await store.call(partial(store.row, name))
     if not caller.may_read(row["owner"]):
-        raise _unknown(name)
+        raise unknown(name)
     return row
 
 
@@ -303,18 +252,6 @@ def light(trace: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _unknown(name: str, param: str = "trace_id") -> NotFound:
+def unknown(name: str, param: str = "trace_id") -> NotFound:
+    """There is no such trace."""
     return NotFound(f"there is no trace {name!r:.80}", param=param)
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    offset = 0
-    with path.open("rb") as file:
-        for line in file:
-            yield offset, line
-            offset += len(line)
-
-
-def _order(path: Path) -> tuple[str, int]:
-    found = NAME.fullmatch(path.name)
-    return ("", 0) if found is None else (found[1], int(found[2]))

@@ -60,7 +60,9 @@ async def watch(running: Running, *, text: bool, heartbeat: float) -> AsyncGener
         served = None
         while served is None:
             try:
-                changed, served = await asyncio.wait_for(watcher.news(), heartbeat)
+                # Not `wait_for`: that of Python 3.11 loses a cancellation that comes together with news.
+                async with asyncio.timeout(heartbeat):
+                    changed, served = await watcher.news()
             except TimeoutError:
                 yield sse.HEARTBEAT
                 continue

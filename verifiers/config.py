@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from mull.answers import Answers
 from mull.engines.launch import EngineSpec, launch, stop
+from mull.engines.supervised import Supervised
 from mull.errors import InvalidRequest, one_of
 from mull.protocols import Verifier
 from mull.verifiers.code import CodeVerifier
@@ -47,9 +48,6 @@ from mull.verifiers.rules import FormatVerifier, JsonSchemaVerifier, ReferenceVe
 from mull.verifiers.sandbox import Sandbox, SandboxLimits
 from mull.verifiers.syntax import SyntaxVerifier
 from mull.verifiers.verdicts import GenerativeVerifier, TokenLogprobsVerifier
-
-if TYPE_CHECKING:
-    from vllm.v1.engine.async_llm import AsyncLLM
 
 __all__ = [
     "CompositeConfig",
@@ -109,7 +107,7 @@ class Verifiers(Mapping[str, Verifier]):
         self.tokenizers: dict[str, str] = {}
         """Fingerprints of the tokenizers of those that are models."""
         self._verifiers: dict[str, Verifier] = {}
-        self._engines: dict[str, AsyncLLM] = {}
+        self._engines: dict[str, Supervised] = {}
         self._checks: dict[str, list[Callable[[], Awaitable[None]]]] = {}
         self._closers: list[Callable[[], Awaitable[None]]] = []
 
@@ -145,7 +143,7 @@ async def build(
     *,
     answers: Answers | None = None,
     policies: Sequence[str] = (),
-    engines: Mapping[str, AsyncLLM] | None = None,
+    engines: Mapping[str, Supervised] | None = None,
 ) -> Verifiers:
     """Start what these verifiers need and make them.
 
@@ -187,7 +185,7 @@ class _Builder:
     def __init__(
         self,
         verifiers: Verifiers,
-        engines: Mapping[str, AsyncLLM],
+        engines: Mapping[str, Supervised],
         answers: Answers | None,
         policies: Sequence[str],
     ) -> None:
@@ -211,12 +209,11 @@ class _Builder:
             raise InvalidRequest(f"verifier {name!r}: {error}", param=f"verifiers.{name}") from error
 
     async def _check(self, need: _Need) -> None:
-        # vLLM asks this before an engine's first request, and waits for ever if the engine has died by then.
         tasks = await self._engine(need).get_supported_tasks()
         if need.task not in tasks:
             raise ValueError(f"{need.model} is made for {one_of(tasks)}, not {need.task}")
 
-    def _engine(self, need: _Need) -> AsyncLLM:
+    def _engine(self, need: _Need) -> Supervised:
         return self._engines.get(need.model) or self._engines[need.spec.name]
 
     def _make(self, name: str, config: VerifierConfig) -> Verifier:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mull.errors import InvalidRequest, VerifierUnavailable
 
 if TYPE_CHECKING:
-    from vllm.v1.engine.async_llm import AsyncLLM
+    from mull.engines.supervised import Supervised
 
 _ATTEMPTS = 3
 _serial = itertools.count()
@@ -41,7 +41,7 @@ class Engine:
         name: The verifier, named when the engine fails.
     """
 
-    def __init__(self, engine: AsyncLLM, name: str) -> None:
+    def __init__(self, engine: Supervised, name: str) -> None:
         self._engine = engine
         self._name = name
 
@@ -126,8 +126,10 @@ class Engine:
         from vllm import PoolingParams
         from vllm.inputs import tokens_input
 
-        outputs = self._engine.encode(tokens_input(list(ids)), PoolingParams(**params), self._request())
-        return await self._last(outputs)
+        pooling = PoolingParams(**params)
+        return await self._asked(
+            lambda: self._engine.encode(tokens_input(list(ids)), pooling, self._request())
+        )
 
     async def _generate(self, ids: Sequence[int], **params: Any) -> Any:
         from vllm import SamplingParams
@@ -135,8 +137,21 @@ class Engine:
         from vllm.sampling_params import RequestOutputKind
 
         sampling = SamplingParams(max_tokens=1, output_kind=RequestOutputKind.FINAL_ONLY, **params)
-        outputs = self._engine.generate(tokens_input(list(ids)), sampling, self._request())
-        return await self._last(outputs)
+        return await self._asked(
+            lambda: self._engine.generate(tokens_input(list(ids)), sampling, self._request())
+        )
+
+    async def _asked(self, ask: Callable[[], AsyncGenerator[Any, None]]) -> Any:
+        """The last output; asked again once of an engine that had died and was started again."""
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        try:
+            return await self._last(ask())
+        except VerifierUnavailable as error:
+            died = self._engine.errored or isinstance(error.__cause__, EngineDeadError)
+            if not died or not await self._engine.revived():
+                raise
+        return await self._last(ask())
 
     async def _last(self, outputs: AsyncGenerator[Any, None]) -> Any:
         from vllm.exceptions import VLLMClientError, VLLMError

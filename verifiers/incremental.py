@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from mull.memory import Memory, prefix_keys
 from mull.verifiers.concurrency import together
 from mull.verifiers.engine import Tail
-from mull.verifiers.memory import Memory, prefix_keys
 from mull.verifiers.reading import Reading
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class Incremental(Generic[T]):
     def __init__(self, ask: Ask, judge: Callable[[Tail, int, int], T | None], memory: int) -> None:
         self._ask = ask
         self._judge = judge
-        self._memory: Memory[T] = Memory(memory)
+        self._memory: Memory[bytes, T] = Memory(memory)
 
     async def run(self, readings: Sequence[Reading | None]) -> list[tuple[tuple[T, ...], int] | None]:
         """The judgements of each reading's steps, in order, and the tokens computed for them.

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from mull.errors import InvalidRequest, VerifierUnavailable
+from mull.memory import Memory
 from mull.types import Candidate, Score, Task, VerifierKind
-from mull.verifiers.memory import Memory
 from mull.verifiers.wire import ScoreRequest, ScoreResponse
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class RemoteVerifier:
         self._tokenizer = tokenizer
         self._clock = clock
         self._turn = itertools.cycle(range(len(urls)))
-        self._home: Memory[int] = Memory()
+        self._home: Memory[bytes, int] = Memory()
         self._session: aiohttp.ClientSession | None = None
 
     async def score(self, task: Task, candidates: Sequence[Candidate]) -> list[Score]:

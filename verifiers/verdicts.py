@@ -6,12 +6,12 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+from mull.memory import Memory, prefix_keys
 from mull.types import Aggregation, Candidate, Chat, Score, Task, VerifierKind, aggregate
 from mull.verifiers.concurrency import together
 from mull.verifiers.documents import listed, required
 from mull.verifiers.engine import Engine
 from mull.verifiers.formats import TokenLogprobs
-from mull.verifiers.memory import Memory, prefix_keys
 from mull.verifiers.reading import Reader, sampled_ids
 from mull.verifiers.steps import Step, split
 
@@ -28,7 +28,7 @@ class _Verdicts:
         self._engine = engine
         self._good = good
         self._bad = bad
-        self._memory: Memory[float] = Memory(memory)
+        self._memory: Memory[bytes, float] = Memory(memory)
 
     async def score(self, candidates: Sequence[Prompts], how: Aggregation, *, steps: bool) -> list[Score]:
         """Scores of candidates given by their prompts, in order; 0 without prompts or with a too long one."""

@@ -12,6 +12,7 @@ from typing import Any
 FILE = Path(__file__).resolve().parent / "dashboards" / "mull.json"
 SOURCE = {"type": "prometheus", "uid": "${source}"}
 CHOSEN = 'model=~"$model", strategy=~"$strategy"'
+MODEL = 'model=~"$model"'
 ALL = ""
 WIDTH, HEIGHT, COLUMNS = 8, 7, 3
 
@@ -127,6 +128,31 @@ ROWS: dict[str, list[Panel]] = {
             queries={
                 "{{instance}} {{model}}": "min by (instance, model) (mull_engine_up)",
                 "{{job}} {{instance}}": 'up{job=~"mull.*"}',
+            },
+        ),
+    ],
+    "Replicas": [
+        Panel(
+            title="Replicas that get requests",
+            about="1: it does; 0: it is down, or ends what it has. The least that any server says.",
+            queries={"{{model}} {{replica}}": last("min", "mull_replica_up", "model, replica", MODEL)},
+        ),
+        Panel(
+            title="Requests at each replica",
+            stacked=True,
+            queries={"{{model}} {{replica}}": last("sum", "mull_replica_requests", "model, replica", MODEL)},
+        ),
+        Panel(
+            title="Went on at another replica",
+            unit="reqps",
+            queries={"{{model}}": rate("mull_failovers_total", "model", MODEL)},
+        ),
+        Panel(
+            title="Engines started again, in an hour",
+            about="Engines in the server's own process.",
+            queries={
+                "{{instance}} {{engine}}": "sum by (instance, engine)"
+                " (increase(mull_engine_restarts_total[1h]))"
             },
         ),
     ],

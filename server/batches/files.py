@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from contextlib import AsyncExitStack
 from pathlib import PurePath
 from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import ValidationError
+from starlette.types import Receive, Scope, Send
 
 from mull.errors import InvalidRequest, NotFound
-from mull.server.batches.folder import Folder
-from mull.server.batches.objects import StoredFile
+from mull.server.batches.objects import StoredFile, Written
 from mull.server.batches.schemas import Upload
 from mull.server.batches.store import BatchStore
 from mull.server.batches.upload import receive
@@ -35,21 +36,19 @@ class Files:
 
     Args:
         settings: How large they may be, and how long they are kept.
-        store: What is remembered of them.
-        folder: Their contents.
+        store: Where they are.
     """
 
-    def __init__(self, settings: BatchSettings, store: BatchStore, folder: Folder) -> None:
+    def __init__(self, settings: BatchSettings, store: BatchStore) -> None:
         self._settings = settings
         self._store = store
-        self._folder = folder
 
     async def create(self, request: Request) -> Response:
         """Keep an uploaded file."""
         settings = self._settings
         if await self._store.file_bytes() >= settings.total_bytes:
             raise TooLarge("there is no more room for files (batches.total_bytes)", code="storage_full")
-        draft, kind = self._folder.draft(), request.headers.get("content-type", "")
+        draft, kind = self._store.draft(), request.headers.get("content-type", "")
         try:
             form = await receive(request.stream(), kind, draft, most=settings.file_bytes)
             asked = _upload(form.fields)
@@ -65,10 +64,9 @@ class Files:
                 created_at=now,
                 expires_at=now + min(kept, asked.expires_after.seconds if asked.expires_after else kept),
             )
-            await asyncio.to_thread(self._folder.keep, draft, file.id)
+            await self._store.add_file(Written(file=file, draft=draft))
         finally:
             await asyncio.to_thread(draft.unlink, missing_ok=True)
-        await self._store.add_file(file)
         return as_json(file.to_dict())
 
     async def all(
@@ -98,27 +96,15 @@ class Files:
 
     async def content(self, name: str, request: Request) -> Response:
         """What is in a file."""
-        file = await self.find(name, caller_of(request))
-        return FileResponse(
-            self._folder[file.id],
-            media_type="application/octet-stream",
-            filename=file.filename,
-            headers={"x-content-type-options": "nosniff"},
-        )
+        return Content(self._store, await self.find(name, caller_of(request)))
 
     async def delete(self, name: str, request: Request) -> Response:
         """Delete a file that no batch needs any more."""
         file = await self.find(name, caller_of(request))
-        for batch in await self._store.unfinished():
-            if batch.input_file_id == file.id:
-                raise Conflict(f"{batch.id} still reads this file; cancel it first", code="file_in_use")
-        await self.remove(file)
-        return as_json({"id": file.id, "object": "file", "deleted": True})
-
-    async def remove(self, file: StoredFile) -> None:
-        """Forget a file and delete its content."""
+        if (batch := await self._store.reading(file.id)) is not None:
+            raise Conflict(f"{batch.id} still reads this file; cancel it first", code="file_in_use")
         await self._store.remove_file(file.id)
-        await asyncio.to_thread(self._folder.remove, file.id)
+        return as_json({"id": file.id, "object": "file", "deleted": True})
 
     async def find(self, name: str, caller: Caller, param: str = "file_id") -> StoredFile:
         """A file that the caller may read.
@@ -128,8 +114,32 @@ class Files:
         """
         file = await self._store.file(name)
         if file is None or not caller.may_read(file.owner):
-            raise NotFound(f"there is no file {name!r:.80}", param=param)
+            raise _unknown(name, param)
         return file
+
+
+class Content(FileResponse):
+    """What is in a file, which is on this machine for as long as it is sent.
+
+    Args:
+        store: Where it is.
+        file: What is known of it.
+    """
+
+    def __init__(self, store: BatchStore, file: StoredFile) -> None:
+        headers = {"x-content-type-options": "nosniff"}
+        super().__init__("", media_type="application/octet-stream", filename=file.filename, headers=headers)
+        self._store = store
+        self._file = file
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        async with AsyncExitStack() as stack:
+            try:
+                self.path = await stack.enter_async_context(self._store.local(self._file.id))
+            except FileNotFoundError:  # its time came meanwhile
+                raise _unknown(self._file.id) from None
+            await super().__call__(scope, receive, send)
 
 
 def listed(rows: list[dict[str, Any]], most: int) -> dict[str, Any]:
@@ -142,6 +152,10 @@ def listed(rows: list[dict[str, Any]], most: int) -> dict[str, Any]:
         "last_id": page[-1]["id"] if page else None,
         "has_more": len(rows) > most,
     }
+
+
+def _unknown(name: str, param: str = "file_id") -> NotFound:
+    return NotFound(f"there is no file {name!r:.80}", param=param)
 
 
 def _upload(fields: dict[str, str]) -> Upload:

@@ -39,11 +39,14 @@ class Folder:
         """Where something may be written that is not whole yet."""
         return self._path / (new_id("draft-") + PART)
 
-    def keep(self, draft: Path, name: str) -> None:
+    def seal(self, draft: Path) -> None:
         """What was written is whole, and survives a power cut."""
         with draft.open("rb") as file:
             os.fsync(file.fileno())
         draft.chmod(0o600)
+
+    def keep(self, draft: Path, name: str) -> None:
+        """Give it its name."""
         draft.replace(self[name])
 
     def remove(self, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 Status = Literal[
@@ -53,6 +54,14 @@ class StoredFile:
             "purpose": self.purpose,
             "status": "processed",
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A file that is about to be kept, and where its whole content was written meanwhile."""
+
+    file: StoredFile
+    draft: Path
 
 
 @dataclass(frozen=True, kw_only=True)

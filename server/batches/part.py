@@ -13,17 +13,15 @@ from fastapi import APIRouter, FastAPI
 
 from mull.errors import InvalidRequest, Unavailable
 from mull.server.batches.files import Files
-from mull.server.batches.folder import Folder
 from mull.server.batches.lines import Lines
 from mull.server.batches.routes import Batches
 from mull.server.batches.schemas import BatchRequest, Upload
-from mull.server.batches.sqlite import SQLiteStore
 from mull.server.batches.store import BatchStore
 from mull.server.batches.work import Work
-from mull.server.callers import Caller
 from mull.server.live import RunningRequests
 from mull.server.openapi import takes
 from mull.server.settings import Settings
+from mull.server.storage.errors import StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -33,45 +31,43 @@ ROOM = 4096
 """Bytes of a line of a batch beside the body of its request."""
 STARTING = 0.2
 """Seconds between looks whether the server has started."""
-EVERYTHING = 2**31
+MOST_BEAT = 2.0
+"""Seconds between looks at what other servers want, at most."""
 
 
 class BatchPart:
-    """Files and batches, where `batches.dir` is set.
+    """Files and batches, where there is a place for them.
 
     Args:
         settings: The configuration.
+        store: That place.
         live: Knows how many requests somebody waits for.
         check_started: Raises `Unavailable` until the server can answer requests.
     """
 
-    def __init__(self, settings: Settings, live: RunningRequests, check_started: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: BatchStore,
+        live: RunningRequests,
+        check_started: Callable[[], None],
+    ) -> None:
         own = settings.batches
-        assert own.dir is not None
-        self._path = own.dir
         self._keep = int(own.max_age_days * 86_400)
-        self._store: BatchStore = SQLiteStore(own.dir)
-        self._folder = Folder(own.dir / "files")
+        self._store = store
         most_bytes = settings.limits.request_bytes + ROOM
-        lines = Lines(
-            self._store,
-            self._folder,
-            live,
-            concurrency=own.concurrency,
-            pause_at=own.pause_at,
-            most_bytes=most_bytes,
-        )
+        lines = Lines(store, live, concurrency=own.concurrency, pause_at=own.pause_at, most_bytes=most_bytes)
         self._work = Work(
-            self._store,
-            self._folder,
+            store,
             lines,
             keep_files=self._keep,
             most=own.max_requests,
             most_bytes=most_bytes,
+            beat=min(MOST_BEAT, settings.store.lease / 3),
             started=partial(_started, check_started),
         )
-        self._files = Files(own, self._store, self._folder)
-        self._batches = Batches(settings.limits, self._store, self._files, self._work)
+        self._files = Files(own, store)
+        self._batches = Batches(settings.limits, store, self._files, self._work)
         self._tidying: asyncio.Task[None] | None = None
 
     async def open(self, app: FastAPI) -> None:
@@ -83,13 +79,8 @@ class BatchPart:
         Raises:
             OSError: the folder cannot be used, or another server uses it.
         """
-        await asyncio.to_thread(self._path.mkdir, mode=0o700, parents=True, exist_ok=True)
         await self._store.open()
-        files = await self._store.files(
-            Caller(admin=True), limit=EVERYTHING, after=None, purpose=None, newest=True
-        )
-        await asyncio.to_thread(self._folder.open, {file.id for file in files})
-        await self._work.resume(app)
+        self._work.open(app)
         self._tidying = asyncio.create_task(self._tidy())
 
     async def pause(self) -> None:
@@ -120,13 +111,15 @@ class BatchPart:
     async def tidy(self, now: int) -> None:
         """Delete what is too old."""
         for file in await self._store.expired_files(now):
-            await self._files.remove(file)
+            await self._store.remove_file(file.id)
         await self._store.remove_batches(now - self._keep)
 
     async def _tidy(self) -> None:
         while True:
             try:
                 await self.tidy(int(time.time()))
+            except StoreUnavailable:
+                pass  # the log has it
             except Exception:
                 log.exception("old files and batches cannot be deleted")
             await asyncio.sleep(PERIOD)
@@ -152,7 +145,7 @@ def unconfigured() -> APIRouter:
 async def _missing() -> None:
     raise InvalidRequest(
         "files and batches: there is no place for them; set batches.dir in the configuration "
-        "(MULL_BATCHES__DIR)",
+        "(MULL_BATCHES__DIR), or store.url",
         code="batches_not_configured",
     )
 

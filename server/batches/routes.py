@@ -28,7 +28,7 @@ class Batches:
 
     Args:
         limits: What a request's body may be.
-        store: What is remembered of them.
+        store: Where they are.
         files: What they read.
         work: Works on them.
     """

@@ -1,263 +1,117 @@
-"""Files and batches in an SQLite database."""
+"""Files and batches of one server: an SQLite database, and the contents of files beside it."""
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
-import json
 import os
-import sqlite3
-from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, fields
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from mull.server.batches.objects import OVER, Batch, Outcome, Status, StoredFile, Tokens
-from mull.server.callers import Caller
+from sqlalchemy import Connection, create_engine, event, select, text, update
 
-T = TypeVar("T")
+from mull.server.batches.folder import Folder
+from mull.server.batches.objects import Status, Written
+from mull.server.batches.sql import SQLStore
+from mull.server.storage.database import Database
+from mull.server.storage.tables import BATCHES, batches, files
 
-VERSION = 1
-TABLES = """
-CREATE TABLE files (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner TEXT, filename TEXT NOT NULL,
-    purpose TEXT NOT NULL, bytes INTEGER NOT NULL, created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL
-);
-CREATE TABLE batches (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner TEXT, endpoint TEXT NOT NULL,
-    input_file_id TEXT NOT NULL, completion_window TEXT NOT NULL, created_at INTEGER NOT NULL,
-    status TEXT NOT NULL, times TEXT NOT NULL, metadata TEXT NOT NULL, output_seconds INTEGER,
-    errors TEXT NOT NULL, model TEXT, output_file_id TEXT, error_file_id TEXT, total INTEGER NOT NULL,
-    completed INTEGER NOT NULL, failed INTEGER NOT NULL, input INTEGER NOT NULL, cached INTEGER NOT NULL,
-    output INTEGER NOT NULL, reasoning INTEGER NOT NULL
-);
-CREATE TABLE outcomes (
-    batch TEXT NOT NULL, line INTEGER NOT NULL, kind TEXT NOT NULL, content BLOB NOT NULL,
-    PRIMARY KEY (batch, line)
-);
-"""
-FILE = [field.name for field in fields(StoredFile)]
-ADD_FILE = f"INSERT INTO files ({', '.join(FILE)}) VALUES ({', '.join('?' * len(FILE))})"
-TOKENS = [field.name for field in fields(Tokens)]
-BATCH = [field.name for field in fields(Batch) if field.name != "tokens"]
-JSON = ("times", "metadata", "errors")
+VERSION = 2
+MORE = {1: ("ALTER TABLE batches ADD COLUMN holder TEXT", "ALTER TABLE batches ADD COLUMN lease FLOAT")}
+"""What takes the tables of an earlier version to the next one."""
 
 
-class SQLiteStore:
-    """A `BatchStore` in one file, of one server: see there. All its work is done in one thread.
+class SQLiteStore(SQLStore):
+    """A `BatchStore` in a folder of one server: see there. All its work is done in one thread.
 
     Args:
-        folder: Where the file is; there is a lock beside it.
+        folder: Where everything is; there is a lock in it.
+        lease: Seconds for which a batch is claimed.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
+    def __init__(self, folder: Path, *, lease: float) -> None:
+        self._path = folder
+        self._folder = Folder(folder / "files")
         self._lock: int | None = None
-        self._db: sqlite3.Connection
+        engine = create_engine(f"sqlite:///{folder / 'batches.sqlite'}", hide_parameters=True)
+        event.listen(engine, "connect", _connected)
+        super().__init__(Database(engine, threads=1), lease=lease)
 
     async def open(self) -> None:
-        await self._do(self._open)
+        await self._database.call(self._open)
+        known = await self._database.do(lambda db: set(db.scalars(select(files.c.id))))
+        await asyncio.to_thread(self._folder.open, known)
 
     async def close(self) -> None:
-        await self._do(self._close)
-        self._thread.shutdown()
+        await asyncio.to_thread(self._database.close)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
-    async def add_file(self, file: StoredFile) -> None:
-        await self._write(ADD_FILE, *(getattr(file, name) for name in FILE))
+    def draft(self) -> Path:
+        return self._folder.draft()
 
-    async def file(self, name: str) -> StoredFile | None:
-        found = await self._rows(f"SELECT {_names(FILE)} FROM files WHERE id = ?", name)
-        return StoredFile(**found[0]) if found else None
-
-    async def files(
-        self, caller: Caller, *, limit: int, after: StoredFile | None, purpose: str | None, newest: bool
-    ) -> list[StoredFile]:
-        beyond, order = ("<", "DESC") if newest else (">", "ASC")
-        rows = await self._rows(
-            f"SELECT {_names(FILE)} FROM files WHERE (? OR owner IS ?) AND (? IS NULL OR purpose = ?) AND "
-            f"(? IS NULL OR number {beyond} (SELECT number FROM files WHERE id = ?)) "
-            f"ORDER BY number {order} LIMIT ?",
-            *(caller.admin, caller.owner, purpose, purpose, *2 * [after and after.id], limit),
-        )
-        return [StoredFile(**row) for row in rows]
-
-    async def remove_file(self, name: str) -> None:
-        await self._write("DELETE FROM files WHERE id = ?", name)
-
-    async def file_bytes(self) -> int:
-        (row,) = await self._rows("SELECT total(bytes) AS bytes FROM files")
-        return int(row["bytes"])
-
-    async def expired_files(self, now: int) -> list[StoredFile]:
-        rows = await self._rows(
-            f"SELECT {_names(FILE)} FROM files WHERE expires_at <= ? AND id NOT IN "
-            f"(SELECT input_file_id FROM batches WHERE status NOT IN {_over()})",
-            now,
-        )
-        return [StoredFile(**row) for row in rows]
-
-    async def add_batch(self, batch: Batch) -> None:
-        row = {name: _packed(name, getattr(batch, name)) for name in BATCH} | asdict(batch.tokens)
-        await self._write(
-            f"INSERT INTO batches ({_names(row)}) VALUES ({', '.join('?' * len(row))})", *row.values()
-        )
-
-    async def batch(self, name: str) -> Batch | None:
-        return await self._do(lambda: self._batch(name))
-
-    async def batches(self, caller: Caller, *, limit: int, after: Batch | None) -> list[Batch]:
-        rows = await self._rows(
-            f"SELECT {_names(BATCH + TOKENS)} FROM batches WHERE (? OR owner IS ?) AND "
-            "(? IS NULL OR number < (SELECT number FROM batches WHERE id = ?)) ORDER BY number DESC LIMIT ?",
-            *(caller.admin, caller.owner, *2 * [after and after.id], limit),
-        )
-        return [_batch(row) for row in rows]
-
-    async def unfinished(self) -> list[Batch]:
-        rows = await self._rows(
-            f"SELECT {_names(BATCH + TOKENS)} FROM batches WHERE status NOT IN {_over()} ORDER BY number"
-        )
-        return [_batch(row) for row in rows]
-
-    async def move(
-        self, name: str, to: Status, *, of: Collection[Status], now: int, **changes: Any
-    ) -> Batch | None:
-        def change() -> Batch | None:
-            with self._db:
-                found = self._batch(name)
-                if found is None or found.status not in of:
-                    return None
-                self._update(name, status=to, times={**found.times, to: now}, **changes)
-                return self._batch(name)
-
-        return await self._do(change)
+    async def add_file(self, written: Written) -> None:
+        await asyncio.to_thread(self._folder.seal, written.draft)
+        await super().add_file(written)
 
     async def finish(
-        self, name: str, to: Status, *, now: int, output: StoredFile | None, errors: StoredFile | None
+        self, name: str, to: Status, *, now: int, output: Written | None, errors: Written | None
     ) -> None:
-        def end() -> None:
-            with self._db:
-                for file in (output, errors):
-                    if file is not None:
-                        self._insert_file(file)
-                found = self._batch(name)
-                assert found is not None
-                self._update(
-                    name,
-                    status=to,
-                    times={**found.times, to: now},
-                    output_file_id=output and output.id,
-                    error_file_id=errors and errors.id,
-                )
-                self._db.execute("DELETE FROM outcomes WHERE batch = ?", [name])
+        for written in (output, errors):
+            if written is not None:
+                await asyncio.to_thread(self._folder.seal, written.draft)
+        await super().finish(name, to, now=now, output=output, errors=errors)
 
-        await self._do(end)
+    async def remove_file(self, name: str) -> None:
+        await super().remove_file(name)
+        await asyncio.to_thread(self._folder.remove, name)
 
-    async def remove_batches(self, before: int) -> None:
-        await self._write(f"DELETE FROM batches WHERE created_at < ? AND status IN {_over()}", before)
+    @asynccontextmanager
+    async def local(self, name: str) -> AsyncIterator[Path]:
+        path = self._folder[name]
+        if not await asyncio.to_thread(path.exists):
+            raise FileNotFoundError(name)
+        yield path
 
-    async def record(self, name: str, outcome: Outcome) -> None:
-        counted = {
-            "completed": int(outcome.kind == "completed"),
-            "failed": int(outcome.kind == "failed"),
-            **asdict(outcome.tokens),
-        }
-
-        def keep() -> None:
-            with self._db:
-                made = self._db.execute(
-                    "INSERT OR IGNORE INTO outcomes VALUES (?, ?, ?, ?)",
-                    [name, outcome.line, outcome.kind, outcome.content],
-                )
-                if made.rowcount:
-                    more = ", ".join(f"{column} = {column} + ?" for column in counted)
-                    self._db.execute(f"UPDATE batches SET {more} WHERE id = ?", [*counted.values(), name])
-
-        await self._do(keep)
-
-    async def recorded(self, name: str) -> set[int]:
-        return {row["line"] for row in await self._rows("SELECT line FROM outcomes WHERE batch = ?", name)}
-
-    async def outcomes(
-        self, name: str, *, completed: bool, after: int, limit: int
-    ) -> list[tuple[int, bytes]]:
-        rows = await self._rows(
-            "SELECT line, content FROM outcomes WHERE batch = ? AND (kind = 'completed') = ? AND line > ? "
-            "ORDER BY line LIMIT ?",
-            *(name, completed, after, limit),
-        )
-        return [(row["line"], row["content"]) for row in rows]
-
-    # -- in the thread ------------------------------------------------------------------------------------
+    def _keep(self, connection: Connection, written: Written) -> None:
+        super()._keep(connection, written)
+        self._folder.keep(written.draft, written.file.id)
 
     def _open(self) -> None:
-        self._lock = os.open(self._folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = os.open(self._path / "lock", os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise OSError(f"another server uses {self._folder}") from None
-        path = self._folder / "batches.sqlite"
+            raise OSError(f"another server uses {self._path}") from None
+        path = self._path / "batches.sqlite"
         path.touch(0o600)
-        self._db = sqlite3.connect(path)
-        self._db.row_factory = sqlite3.Row
-        self._db.execute("PRAGMA journal_mode = WAL")
-        # Enough for a killed server; after a power cut the last lines may be answered again.
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            self._db.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
-        elif version != VERSION:
-            raise OSError(f"{path} is of version {version} of its tables; this server reads {VERSION}")
-
-    def _close(self) -> None:
-        if hasattr(self, "_db"):
-            self._db.close()
-        if self._lock is not None:
-            os.close(self._lock)
-
-    def _batch(self, name: str) -> Batch | None:
-        query = f"SELECT {_names(BATCH + TOKENS)} FROM batches WHERE id = ?"
-        row = self._db.execute(query, [name]).fetchone()
-        return None if row is None else _batch(dict(row))
-
-    def _insert_file(self, file: StoredFile) -> None:
-        self._db.execute(ADD_FILE, [getattr(file, name) for name in FILE])
-
-    def _update(self, name: str, **changes: Any) -> None:
-        columns = ", ".join(f"{column} = ?" for column in changes)
-        values = [_packed(column, value) for column, value in changes.items()]
-        self._db.execute(f"UPDATE batches SET {columns} WHERE id = ?", [*values, name])
-
-    # -- from outside -------------------------------------------------------------------------------------
-
-    async def _do(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-    async def _rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
-        return await self._do(lambda: [dict(row) for row in self._db.execute(query, values)])
-
-    async def _write(self, query: str, *values: Any) -> None:
-        def write() -> None:
-            with self._db:
-                self._db.execute(query, values)
-
-        await self._do(write)
+        found = self._database.run(_tables)
+        if found != VERSION:
+            raise OSError(f"{path} is of version {found} of its tables; this server reads {VERSION}")
 
 
-def _names(columns: Collection[str]) -> str:
-    return ", ".join(columns)
+def _connected(connection: Any, _: Any) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    # Enough for a killed server; after a power cut the last lines may be answered again.
+    connection.execute("PRAGMA synchronous = NORMAL")
 
 
-def _over() -> str:
-    return "(" + ", ".join(f"'{status}'" for status in OVER) + ")"
-
-
-def _packed(name: str, value: Any) -> Any:
-    return json.dumps(value) if name in JSON else value
-
-
-def _batch(row: dict[str, Any]) -> Batch:
-    tokens = Tokens(**{name: row.pop(name) for name in TOKENS})
-    return Batch(**row | {name: json.loads(row[name]) for name in JSON}, tokens=tokens)
+def _tables(db: Connection) -> int:
+    """Make the tables, or bring them up to date, and forget who worked on what; returns their version."""
+    found = int(db.execute(text("PRAGMA user_version")).scalar_one())
+    if found == 0:
+        BATCHES.create_all(db)
+    while found in MORE:
+        for statement in MORE[found]:
+            db.execute(text(statement))
+        found += 1
+    if found in (0, VERSION):
+        db.execute(text(f"PRAGMA user_version = {VERSION}"))
+        # The folder is this server's alone: whoever had claimed a batch is gone.
+        db.execute(update(batches).values(holder=None, lease=None))
+        return VERSION
+    return found

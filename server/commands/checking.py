@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,9 +34,12 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Say everything that is wrong with a configuration, and what is legal but odd. Starts nothing."""
-    from mull.server.doctor import configuration
+    from mull.server.doctor import configuration, store
 
     settings, findings = configuration.check(file)
+    if settings is not None:
+        # A store that is away makes no configuration wrong: the server starts without it.
+        findings += [replace(found, level="warn") for found in store.look(settings) if found.level != "ok"]
     if settings is not None and not any(finding.level == "fail" for finding in findings):
         findings.insert(0, configuration.described(settings))
     _end(findings, as_json, USAGE)

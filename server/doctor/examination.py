@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from mull.server.doctor import configuration, machine, places, software, upstream
+from mull.server.doctor import configuration, machine, places, software, store, upstream
 from mull.server.doctor.finding import Finding
 from mull.verifiers.config import models_of
 from mull.verifiers.kinds import CodeConfig
@@ -34,5 +34,6 @@ def examine(file: Path | None, *, thorough: bool) -> list[Finding]:
             thorough=thorough,
         ),
         *places.look(settings),
+        *store.look(settings),
         *asyncio.run(upstream.look(settings)),
     ]

@@ -20,10 +20,10 @@ async def look(settings: Settings) -> list[Finding]:
     """Ask all servers at once."""
     asked = []
     for name, model in settings.models.items():
-        if model.url is not None:
-            root = model.url.rstrip("/").removesuffix("/v1")
-            key = os.environ.get(model.api_key_env) if model.api_key_env else None
-            asked.append(_ask(f"models.{name}", f"{root}/v1/models", key, wants=model.served_as or name))
+        key = os.environ.get(model.api_key_env) if model.api_key_env else None
+        wants, urls = model.served_as or name, model.urls or ([model.url] if model.url else [])
+        roots = [url.rstrip("/").removesuffix("/v1") for url in urls]
+        asked += [_ask(f"models.{name}", f"{root}/v1/models", key, wants=wants) for root in roots]
     for name, config in settings.verifiers.items():
         if isinstance(config, RemoteConfig):
             asked += [_ask(f"verifiers.{name}", url.rstrip("/") + "/health", None) for url in config.urls]

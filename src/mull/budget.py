@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-Limit = Literal["tokens", "seconds", "samples", "shutdown"]
-"""What ended a run; `shutdown`: it was halted from outside."""
+Limit = Literal["tokens", "seconds", "samples", "shutdown", "engine"]
+"""What ended a run; `shutdown`: it was halted from outside; `engine`: its engine is gone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,7 @@ class Budget:
             limit = self.whole._halted
         self.exhausted = self.exhausted or limit
         parent = self._parent
-        left = "seconds" if limit == "shutdown" else limit
+        left = "seconds" if limit in ("shutdown", "engine") else limit
         if parent is not None and getattr(parent, f"{left}_left") == 0:
             parent.exhaust(limit)
 

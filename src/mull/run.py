@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from mull.answers import Answers
 from mull.answers.fitting import Found
 from mull.budget import Budget, Limits
-from mull.errors import InvalidRequest, NotFound, Unsupported, one_of
+from mull.errors import EngineUnavailable, InvalidRequest, NotFound, Unsupported, one_of
 from mull.form import Form
 from mull.protocols import Generator, Retriever, Verifier
 from mull.spending import Spender, first_of, in_time
@@ -96,6 +96,11 @@ class Run:
     def verifier_tokens(self) -> int:
         """Tokens that the verifier computed."""
         return self._spender.account.verifier_tokens
+
+    @property
+    def failure(self) -> EngineUnavailable | None:
+        """Why the engine was no longer asked, where the run made do with what it had."""
+        return self._spender.account.failure
 
     @property
     def context(self) -> int:

@@ -8,6 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from mull.budget import Budget
+from mull.errors import EngineUnavailable
 from mull.protocols import Generator
 from mull.trace import Trace
 from mull.types import Candidate, Chunk, Completion, Meter, Sampling, TokenLogprob, Usage
@@ -21,6 +22,10 @@ class Account:
     calls: int = 0
     verifier_calls: int = 0
     verifier_tokens: int = 0
+    complete: int = 0
+    """Generations that the model ended of its own accord."""
+    failure: EngineUnavailable | None = None
+    """Why no more is generated, although there is something to answer with."""
 
 
 class Spender:
@@ -70,7 +75,9 @@ class Spender:
                     group.create_task(self._call(origin, call, granted, done, each, room, kind, queue))
                     done += granted
         except BaseExceptionGroup as failed:
-            raise first_of(failed) from None
+            error = first_of(failed)
+            if not self._makes_do(error):
+                raise error from None
 
     async def follow(
         self,
@@ -98,6 +105,9 @@ class Spender:
                     text, logprobs = text + chunk.text, logprobs + chunk.logprobs
                     last = chunk.completion
                     heard(chunk)
+        except EngineUnavailable as error:
+            if not self._makes_do(error):
+                raise
         finally:
             self._settle(meter, limit, meter.usage.completion)
             if last is None:
@@ -156,7 +166,17 @@ class Spender:
         self.account.usage += meter.usage
         self.account.calls += meter.calls
 
+    def _makes_do(self, error: BaseException) -> bool:
+        """Whether a run ends with what it has, its engine being gone: there is a whole generation."""
+        if not isinstance(error, EngineUnavailable) or not self.account.complete:
+            return False
+        self.account.failure = self.account.failure or error
+        self._budget.halt("engine")
+        self._budget.exhaust("seconds")
+        return True
+
     def _grow(self, origin: Candidate, completion: Completion, started: float, kind: str) -> Candidate:
+        self.account.complete += completion.finish == "stop"
         node = self._trace.add(
             parent=origin.node,
             kind=kind,

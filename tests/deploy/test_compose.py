@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mull.server.settings import load
+from mull.server.settings import Settings, load
 from mull.verifiers.config import parse
 
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
@@ -79,6 +79,20 @@ def test_what_is_mounted_exists(deploy: Path, project: dict[str, Any]) -> None:
             assert target.startswith("/")
 
 
+def test_the_policy_can_be_scaled(project: dict[str, Any]) -> None:
+    """With `--scale policy=2` what belongs to one container only would clash."""
+    assert not {"container_name", "hostname", "ports"} & set(project["services"]["policy"])
+
+
+def test_requests_may_finish(project: dict[str, Any]) -> None:
+    policy = project["services"]["policy"]
+    (drain,) = [each for each in policy["command"] if each.startswith("--shutdown-timeout=")]
+    assert int(policy["stop_grace_period"].removesuffix("s")) >= int(drain.partition("=")[2]) + 10
+    server = project["services"]["server"]
+    drain = Settings.model_fields["drain"].default
+    assert int(server["stop_grace_period"].removesuffix("s")) >= drain + 15
+
+
 def test_builds_name_targets(deploy: Path, project: dict[str, Any]) -> None:
     text = (deploy / "docker" / "Dockerfile").read_text()
     targets = set(re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE))
@@ -112,6 +126,7 @@ def test_the_configuration_loads(
         host, _, port = url.split("/")[2].partition(":")
         assert host in project["services"], url
         assert port == ("8001" if host.startswith("verifier") else "8000")
+    assert settings.models["policy"].discover, "replicas of the policy are not told apart"
     served = f"--served-model-name={settings.models['policy'].served_as or 'policy'}"
     assert served in project["services"]["policy"]["command"]
 

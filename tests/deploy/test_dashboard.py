@@ -92,9 +92,9 @@ def test_all_names_are_exposed(queries: list[str]) -> None:
 
 def test_everything_counted_is_shown(queries: list[str]) -> None:
     """A metric that no panel shows is forgotten, or not worth counting."""
-    from mull.server.metrics import Metrics
-
-    text = Metrics().render().decode()
+    settings = load(None)
+    with TestClient(create_app(settings, generators={}, verifiers={})) as server:
+        text = server.get("/metrics").text
     families = {name for name in re.findall(r"^# TYPE (\S+)", text, re.MULTILINE) if name.startswith("mull_")}
     shown = {name for query in queries for name in NAME.findall(query)}
     forgotten = {

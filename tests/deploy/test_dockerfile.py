@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -38,7 +39,14 @@ def test_images(stages: dict[str, tuple[str, list[str]]], image: str) -> None:
     users = [line for line in lines if line.startswith("USER")]
     assert users[-1] == "USER 10001:10001"
     assert [line for line in lines if line.startswith("HEALTHCHECK")]
-    assert [line for line in lines if line.startswith("LABEL org.opencontainers.image.title")]
+    (labels,) = [line for line in lines if line.startswith("LABEL")]
+    for label in ("title", "description", "licenses", "version", "revision", "created", "base.name"):
+        assert f"org.opencontainers.image.{label}=" in labels
+    # Each time that Debian's packages change.
+    for line in lines:
+        assert not re.search("apt-get install", line) or line.endswith(
+            "/mnt/debian /usr/share/mull/debian.cdx.json"
+        )
     copied = [line for line in lines if line.startswith("COPY")]
     assert len(copied) == 1, "an image holds more than its environment"
     assert not [line for line in lines if line.startswith("ADD")]
@@ -70,6 +78,32 @@ def test_the_context_has_all_parts(deploy: Path) -> None:
     assert links | {"src", "pyproject.toml", project["readme"], *project["license-files"]} <= kept
     assert {"requirements", "deploy/docker"} <= kept
     assert all((deploy.parent / name).exists() for name in kept)
+
+
+def test_the_bill_of_debians_packages(deploy: Path) -> None:
+    script = runpy.run_path(str(deploy / "docker" / "debian"))
+    status = """Package: libstdc++6
+Status: install ok installed
+Architecture: amd64
+Version: 12.2.0-14+deb12u1
+Description: a library
+ that is described: at length
+
+Package: gone
+Status: deinstall ok config-files
+Architecture: all
+Version: 1
+
+Package: adduser
+Status: install ok installed
+Architecture: all
+Version: 1:3.134
+"""
+    made = script["bill"](status, 'NAME="Debian"\nVERSION_ID="12"\nID=debian\n')
+    assert [part["purl"] for part in made["components"]] == [
+        "pkg:deb/debian/adduser@1%3A3.134?arch=all&distro=debian-12",
+        "pkg:deb/debian/libstdc%2B%2B6@12.2.0-14%2Bdeb12u1?arch=amd64&distro=debian-12",
+    ]
 
 
 def test_the_bill_of_materials_is_made_by_pinned_packages(deploy: Path) -> None:

@@ -114,6 +114,18 @@ async def test_engines_of_one_process(chat: Chat) -> None:
                 await anext(results)
         async for output in engines["orm"].encode(tokens_input(ids), PoolingParams(task="classify"), "again"):
             assert output.finished
+
+        # It is started again, as the same engine to all who have it.
+        assert await engines["policy"].revived()
+        assert engines["policy"].restarts == 1
+        await policy.check()
+        async with aclosing(policy.sample(prompt, Sampling(max_tokens=5), n=2)) as results:
+            assert len([c async for c in results]) == 2
+        metrics = generate_latest().decode()
+        assert metrics.count('vllm:num_requests_running{engine="0",model_name="policy"} ') == 1
+        again = engine_processes() - before
+        assert len(again) == 3
+        assert len(again & started) == 2
     finally:
         await stop(engines)
     assert engine_processes() - before == set()

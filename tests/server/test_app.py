@@ -103,6 +103,26 @@ def test_an_engine_that_is_down_is_a_503(start: Start) -> None:
         assert response.json()["error"]["code"] == "engine_unavailable"
 
 
+def test_what_there_is_when_the_engine_dies_is_the_answer(start: Start) -> None:
+    with start() as live:
+        live.script.fail, live.script.fail_after_turns = EngineUnavailable("gone"), 4
+        response = live.post(ttc={"strategy": "majority_vote", "n": 5, "include": ["candidates"]})
+        assert response.status_code == 200
+        ttc = response.json()["ttc"]
+        assert ttc["stopped"] == "engine"
+        assert 0 < len(ttc["candidates"]) < 5
+        assert response.json()["choices"][0]["finish_reason"] == "stop"
+
+
+def test_half_an_answer_is_none(start: Start) -> None:
+    """The budget would have been a reason to return it; a dead engine is none."""
+    with start() as live:
+        live.script.fail, live.script.fail_after_turns = EngineUnavailable("gone"), 3
+        response = live.post(ttc={"strategy": "beam_search", "width": 2, "expand": 2})
+    assert response.status_code == 503
+    assert response.json()["error"]["message"] == "gone"
+
+
 def test_a_fault_of_ours_is_a_500_that_says_no_more(start: Start) -> None:
     with start() as live:
         live.script.fail = RuntimeError("secret detail")

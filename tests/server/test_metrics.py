@@ -75,8 +75,8 @@ def test_what_was_for_nothing_is_counted(start: Start) -> None:
     with start() as live:
         stopped = live.post(ttc={"strategy": "majority_vote", "n": 5, "budget": {"samples": 3}})
         assert stopped.json()["ttc"]["stopped"] == "samples"
-        live.script.fail, live.script.fail_after_turns = EngineUnavailable("gone"), 4
-        assert live.post(ttc={"strategy": "majority_vote", "n": 5}).status_code == 503
+        live.script.fail, live.script.fail_after_turns = EngineUnavailable("gone"), 3
+        assert live.post(ttc={"strategy": "beam_search", "width": 2, "expand": 2}).status_code == 503
         found = samples(live)
     assert found["mull_budget_exhausted_total{limit=samples}"] == 1
     assert found["mull_stops_total{reason=samples}"] == 1

@@ -1,11 +1,12 @@
-"""The files of the traces: written aside, rotated, and gone when their time is over."""
+"""Traces are written aside, in files or tables, and gone when their time is over."""
 
 from __future__ import annotations
 
 import json
 import logging
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,10 @@ import pytest
 
 from mull.errors import NotFound
 from mull.server.feedback import Feedback
-from mull.server.traces import LIGHT, TraceStore
+from mull.server.storage.postgres import shared
+from mull.server.storage.trace_files import TraceFiles
+from mull.server.storage.trace_tables import TraceTables
+from mull.server.traces import LIGHT, Archive, TraceStore
 
 DAY = 86_400
 
@@ -34,20 +38,41 @@ class Clock:
 
 
 @contextmanager
-def store(folder: Path, clock: Clock | None = None, **options: Any) -> Iterator[TraceStore]:
-    clock = clock or Clock()
-    settings = {"max_count": 1000, "max_age": 30 * DAY} | options
-    made = TraceStore(folder, clock=clock, **settings)
+def store(
+    place: Path | str,
+    clock: Clock | None = None,
+    waiting: int = 1024,
+    on_drop: Callable[[], None] = lambda: None,
+    **options: Any,
+) -> Iterator[TraceStore]:
+    """Traces in a folder, or in the database at a URL."""
+    settings = {"max_count": 1000, "max_age": 30 * DAY, "clock": clock or Clock()} | options
+    database = None if isinstance(place, Path) else shared(place)
+    archive: Archive = (
+        TraceTables(database, period=0, **settings) if database else TraceFiles(place, **settings)  # type: ignore[arg-type]
+    )
+    made = TraceStore(archive, waiting=waiting, on_drop=on_drop)
     made.open()
     try:
         yield made
     finally:
         made.close()
+        if database is not None:
+            database.close()
 
 
-def put(made: TraceStore, *names: str) -> None:
+@pytest.fixture(params=["folder", "store"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    if request.param == "folder":
+        return tmp_path
+    url: str = request.getfixturevalue("database")
+    return url
+
+
+def put(made: TraceStore, *names: str, clock: Clock | None = None) -> None:
+    clock = clock or Clock()
     for name in names:
-        made.put(name, partial(trace, name, made._clock()))
+        made.put(name, partial(trace, name, clock.now))
 
 
 def names(made: TraceStore) -> list[str]:
@@ -58,16 +83,16 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("traces-*"))
 
 
-def test_what_waits_is_written_at_the_end(tmp_path: Path) -> None:
-    with store(tmp_path) as made:
+def test_what_waits_is_written_at_the_end(place: Path | str) -> None:
+    with store(place) as made:
         put(made, *(f"t{i}" for i in range(200)))
-    with store(tmp_path) as made:
+    with store(place) as made:
         assert names(made) == [f"t{i}" for i in reversed(range(200))]
         assert made.get("t7") == trace("t7", Clock.now)
 
 
 def test_a_full_queue_drops_and_counts_and_never_waits(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    place: Path | str, caplog: pytest.LogCaptureFixture
 ) -> None:
     taken, held, dropped = threading.Event(), threading.Event(), []
 
@@ -78,7 +103,7 @@ def test_a_full_queue_drops_and_counts_and_never_waits(
 
     with (
         caplog.at_level(logging.WARNING),
-        store(tmp_path, waiting=2, on_drop=lambda: dropped.append(1)) as made,
+        store(place, waiting=2, on_drop=lambda: dropped.append(1)) as made,
     ):
         made.put("slow", slow)
         assert taken.wait(20)
@@ -86,17 +111,17 @@ def test_a_full_queue_drops_and_counts_and_never_waits(
         assert len(dropped) == 3
         held.set()
     assert caplog.text.count("is lost: too many wait") == 3
-    with store(tmp_path) as made:
+    with store(place) as made:
         assert names(made) == ["b", "a", "slow"]
 
 
-def test_one_that_cannot_be_written_does_not_stop_the_others(tmp_path: Path) -> None:
+def test_one_that_cannot_be_written_does_not_stop_the_others(place: Path | str) -> None:
     dropped = []
-    with store(tmp_path, on_drop=lambda: dropped.append(1)) as made:
+    with store(place, on_drop=lambda: dropped.append(1)) as made:
         made.put("bad", lambda: trace("bad") | {"text": "\ud800"})
         put(made, "good")
     assert dropped == [1]
-    with store(tmp_path) as made:
+    with store(place) as made:
         assert names(made) == ["good"]
 
 
@@ -106,7 +131,7 @@ def test_files_are_rotated_by_size_and_by_day(tmp_path: Path) -> None:
         put(made, "a", "b")
     clock.now += DAY
     with store(tmp_path, clock) as made:
-        put(made, "c", "d")
+        put(made, "c", "d", clock=clock)
     assert files(tmp_path) == [
         "traces-20241004-1.jsonl",
         "traces-20241004-2.jsonl",
@@ -125,22 +150,25 @@ def test_the_oldest_beyond_the_count_are_deleted(tmp_path: Path) -> None:
         assert len(files(tmp_path)) == 2
 
 
-def test_what_is_too_old_is_deleted_with_its_feedback(tmp_path: Path) -> None:
+def test_what_is_too_old_is_deleted_with_its_feedback(place: Path | str) -> None:
     clock = Clock()
-    with store(tmp_path, clock) as made:
-        put(made, "old")
-        made.feedback.add(Feedback(trace_id="old", comment="mine"))
+    with store(place, clock) as made:
+        put(made, "old", clock=clock)
+        made.add_feedback(Feedback(trace_id="old", comment="mine"))
     clock.now += 20 * DAY
-    with store(tmp_path, clock) as made:
-        put(made, "young")
-        made.feedback.add(Feedback(trace_id="young", comment="yours"))
+    with store(place, clock) as made:
+        put(made, "young", clock=clock)
+        made.add_feedback(Feedback(trace_id="young", comment="yours"))
     clock.now += 15 * DAY
-    with store(tmp_path, clock) as made:
-        assert names(made) == ["young"]
-        assert made.feedback.of("old") == []
-        assert made.feedback.of("young")
-    assert files(tmp_path) == ["traces-20241024-1.jsonl"]
-    assert "mine" not in (tmp_path / "feedback.jsonl").read_text()
+    with store(place, clock) as made:
+        until(lambda: names(made) == ["young"])
+        assert made.feedback("old") == []
+        assert made.feedback("young")
+        with pytest.raises(NotFound):
+            made.get("old")
+    if isinstance(place, Path):
+        assert files(place) == ["traces-20241024-1.jsonl"]
+        assert "mine" not in (place / "feedback.jsonl").read_text()
 
 
 def test_a_torn_last_line_loses_nothing_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -151,11 +179,11 @@ def test_a_torn_last_line_loses_nothing_else(tmp_path: Path, caplog: pytest.LogC
     (tmp_path / "feedback.jsonl").write_text('{"trace_id": "a", "crea')
     with caplog.at_level(logging.WARNING), store(tmp_path) as made:
         put(made, "c")
-        made.feedback.add(Feedback(trace_id="a", right=True))
+        made.add_feedback(Feedback(trace_id="a", right=True))
     assert "1 lines cannot be read" in caplog.text
     with store(tmp_path) as made:
         assert names(made) == ["c", "a"]
-        assert [row["right"] for row in made.feedback.of("a")] == [True]
+        assert [row["right"] for row in made.feedback("a")] == [True]
 
 
 def test_foreign_files_are_left_alone(tmp_path: Path) -> None:
@@ -165,11 +193,62 @@ def test_foreign_files_are_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "traces-notes.jsonl").read_text() == "mine\n"
 
 
-def test_the_same_feedback_twice_is_once(tmp_path: Path) -> None:
-    with store(tmp_path) as made:
+def test_the_same_feedback_twice_is_once(place: Path | str) -> None:
+    with store(place) as made:
         said = Feedback(trace_id="a", right=True)
-        assert [made.feedback.add(said), made.feedback.add(said)] == [True, False]
-        assert made.feedback.add(Feedback(trace_id="a", right=False))
-        assert made.feedback.add(said)
-    rows = [json.loads(line) for line in (tmp_path / "feedback.jsonl").read_text().splitlines()]
-    assert [row["right"] for row in rows] == [True, False, True]
+        assert [made.add_feedback(said), made.add_feedback(said)] == [True, False]
+        assert made.add_feedback(Feedback(trace_id="a", right=False))
+        assert made.add_feedback(said)
+        assert made.add_feedback(Feedback(trace_id="a", right=False, node=0))
+    with store(place) as made:
+        found = [(row.get("node"), row["right"]) for row in made.feedback("a")]
+        assert sorted(found, key=str) == [(0, False), (None, True)]
+        assert made.feedback("b") == []
+    if isinstance(place, Path):
+        rows = [json.loads(line) for line in (place / "feedback.jsonl").read_text().splitlines()]
+        assert [row["right"] for row in rows] == [True, False, True, False]
+
+
+def test_pages_hold_what_waits_and_what_is_written_once_each(place: Path | str) -> None:
+    held = threading.Event()
+
+    def slow() -> dict[str, Any]:
+        held.wait(20)
+        return trace("slow", Clock.now)
+
+    with store(place) as made:
+        put(made, "a", "b", "c")
+        made.put("slow", slow)
+        put(made, "d", "e")
+        asked: list[list[str]] = []
+        reader = threading.Thread(target=lambda: asked.extend([names(made), names(made)]))
+        reader.start()
+        assert [row["id"] for row in made.page(limit=9, after="c")[0]] == ["b", "a"]
+        held.set()
+        reader.join(20)
+        assert asked == [["e", "d", "slow", "c", "b", "a"]] * 2
+        first, more = made.page(limit=2)
+        assert ([row["id"] for row in first], more) == (["e", "d"], True)
+        rest, more = made.page(limit=4, after="d")
+        assert ([row["id"] for row in rest], more) == (["slow", "c", "b", "a"], False)
+        with pytest.raises(NotFound):
+            made.page(limit=1, after="f")
+
+
+def test_the_oldest_in_the_store_beyond_the_count_are_forgotten(database: str) -> None:
+    with store(database) as one, store(database, max_count=3) as other:
+        one.add_feedback(Feedback(trace_id="a", right=True))
+        put(one, *"abcd")
+        until(lambda: names(other) == ["d", "c", "b", "a"])
+        put(other, "e")
+        until(lambda: names(one) == ["e", "d", "c"])
+        assert one.feedback("a") == []
+        with pytest.raises(NotFound):
+            one.get("a")
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

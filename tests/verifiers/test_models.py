@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from mull.engines import supervised
 from mull.errors import InvalidRequest, VerifierUnavailable
 from mull.types import Chat, Score
 from mull.verifiers.config import Verifiers, build, parse
@@ -350,17 +351,30 @@ async def test_a_model_that_does_not_fit_is_refused_at_the_start(
         await build({"odd": parse(settings)}, engines=engines)
 
 
-async def test_a_dead_engine_is_an_unavailable_verifier(models: Path, task: Make, candidate: Make) -> None:
+async def test_a_dead_engine_is_asked_again_when_it_is_back(
+    models: Path, task: Make, candidate: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = await build({"prm": parse({"kind": "prm", "model": str(models / "prm")})})
     await made.check()
     (engine,) = made._engines.values()
-    for child in engine.engine_core.resources.engine_manager.processes:
-        child.kill()
-    for attempt in (made["prm"].score(task(), [candidate(TEXT)]), made.check()):
+    before = await made["prm"].score(task(), [candidate(TEXT)])
+
+    def kill() -> None:
+        for child in engine.engine_core.resources.engine_manager.processes:
+            child.kill()
+
+    kill()
+    # It was judged before, so what is asked now has to be new.
+    again = await made["prm"].score(task("Other?"), [candidate(TEXT)])
+    assert len(again[0].steps) == len(before[0].steps)
+    assert engine.restarts == 1
+    monkeypatch.setattr(supervised, "PATIENCE", 0.0)
+    kill()
+    for ask in (lambda: made["prm"].score(task("Third?"), [candidate(TEXT)]), made.check):
         with pytest.raises(VerifierUnavailable) as caught:
-            await attempt
+            await ask()
         assert caught.value.name == "prm"
     await made.close()
 

@@ -17,6 +17,7 @@ from mull.training.data.rows import (
     Row,
     assistant,
 )
+from mull.training.data.trace_sources import source_at
 from mull.training.data.traces import Trace, leaves, path_text, read_feedback, read_traces
 from mull.training.data.truth import How, Truth, truth
 
@@ -62,7 +63,7 @@ class Harvest:
 
 
 async def harvest(
-    folder: Path,
+    place: Path | str,
     purpose: Purpose,
     *,
     labels: How | None = None,
@@ -70,10 +71,10 @@ async def harvest(
     hard: bool = False,
     pairs: int = 2,
 ) -> Harvest:
-    """Turn the traces in a server's folder into rows of training data.
+    """Turn the traces that servers kept into rows of training data.
 
     Args:
-        folder: `traces.dir` of the server.
+        place: `traces.dir` of the server, or `store.url` of several.
         purpose: What is to be trained: tells the format of the rows.
         labels: How it may be known what is right; None for the best there is in each trace.
         min_agreement: Share of the answers that a consensus needs.
@@ -90,9 +91,10 @@ async def harvest(
         "sft": demonstrations,
         "grpo": questions,
     }
-    found, feedback, asked = Harvest(), read_feedback(folder), set[str]()
+    source = source_at(place)
+    found, feedback, asked = Harvest(), read_feedback(source), set[str]()
     async with Answers() as answers:
-        for trace in read_traces(folder, found.dropped):
+        for trace in read_traces(source, found.dropped):
             found.traces += 1
             ended = leaves(trace) if (fault := _fault(trace)) is None else []
             known = None

@@ -9,8 +9,8 @@ from mull.training.told import AsJson, tell, told
 
 
 def from_traces_command(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="`traces.dir` of the server.")
+    place: Annotated[
+        str, typer.Argument(metavar="DIR|URL", help="`traces.dir` of a server, or `store.url` of several.")
     ],
     purpose: Annotated[
         Literal["prm", "orm", "dpo", "grpo", "sft"], typer.Option("--for", help="What is to be trained.")
@@ -37,7 +37,7 @@ def from_traces_command(
 
     with told():
         found = asyncio.run(
-            harvest(folder, purpose, labels=labels, min_agreement=min_agreement, hard=hard, pairs=pairs)
+            harvest(place, purpose, labels=labels, min_agreement=min_agreement, hard=hard, pairs=pairs)
         )
         if found.rows:
             write(out, found.rows)

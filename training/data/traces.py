@@ -6,13 +6,11 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mull.training.data.rows import lines
-from mull.training.errors import TrainingError
+from mull.training.data.trace_sources import Source
 
 GROWN = {
     "forced", "greedy", "lookahead", "part", "rollout", "sample", "span", "step", "thinking", "token", "turn",
@@ -80,30 +78,23 @@ class Leaf:
     text: str
 
 
-def read_traces(folder: Path, dropped: Counter[str]) -> Iterator[Trace]:
-    """All traces in a folder, oldest files first; lines that cannot be read are counted in `dropped`.
+def read_traces(source: Source, dropped: Counter[str]) -> Iterator[Trace]:
+    """All traces, oldest first; those that cannot be read are counted in `dropped`.
 
     Raises:
         TrainingError: there are none.
     """
-    files = [path for path in folder.glob("traces-*-*.jsonl") if path.stem.rsplit("-", 1)[1].isdigit()]
-    if not files:
-        raise TrainingError(
-            f"{folder}: there are no traces-*.jsonl; a server writes them where traces.dir is set"
-        )
-    for path in sorted(files, key=lambda path: (path.name.split("-")[1], int(path.stem.rsplit("-", 1)[1]))):
-        for _, line in lines(path):
-            try:
-                yield Trace.model_validate_json(line)
-            except ValidationError:
-                dropped["a line that cannot be read"] += 1
+    for line in source.traces():
+        try:
+            yield Trace.model_validate_json(line)
+        except ValidationError:
+            dropped["a line that cannot be read"] += 1
 
 
-def read_feedback(folder: Path) -> dict[str, Feedback]:
+def read_feedback(source: Source) -> dict[str, Feedback]:
     """The last feedback on each trace and on each of its nodes, by trace; torn lines are passed over."""
-    path = folder / "feedback.jsonl"
     last: dict[str, dict[int | None, dict[str, Any]]] = {}
-    for _, line in lines(path) if path.exists() else ():
+    for line in source.feedback():
         try:
             row = json.loads(line)
             last.setdefault(row["trace_id"], {})[row.get("node")] = row

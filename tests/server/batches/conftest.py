@@ -1,4 +1,4 @@
-"""A server with a folder for files and batches, and what tests do with it."""
+"""A server with a place for files and batches, and what tests do with it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from openai import OpenAI
 from openai.types import Batch, FileObject
@@ -22,17 +23,43 @@ OVER = ("failed", "completed", "expired", "cancelled")
 StartBatches = Callable[..., AbstractContextManager["Live"]]
 
 
+@pytest.fixture(params=["folder", "store"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
+    """Settings of where files and batches are: each test is run with both places."""
+    if request.param == "folder":
+        return {"batches": {"dir": tmp_path / "batches"}}
+    return {"store": {"url": request.getfixturevalue("database"), "lease": 1}}
+
+
+in_a_folder = pytest.mark.parametrize("place", ["folder"], indirect=True)
+"""For tests that have nothing to do with where things are kept."""
+
+
 @pytest.fixture
-def begin(start: Start, tmp_path: Path) -> StartBatches:
+def begin(start: Start, place: dict[str, Any]) -> StartBatches:
     """Start a server with files and batches: `with begin(concurrency=1) as live`."""
 
     @contextmanager
     def begun(*, api_keys: Iterable[str] = (), script: Any = None, **batches: Any) -> Iterator[Live]:
-        settings = {"batches": {"dir": tmp_path / "batches"} | batches, "api_keys": list(api_keys)}
-        with start(script=script, **settings) as live:
+        settings = place | {"batches": place.get("batches", {}) | batches}
+        with start(script=script, api_keys=list(api_keys), **settings) as live:
             yield live
 
     return begun
+
+
+@pytest.fixture
+def contents(place: dict[str, Any]) -> Callable[[], list[str]]:
+    """The files whose contents are kept: `contents()`."""
+
+    def kept() -> list[str]:
+        if "store" not in place:
+            return sorted(path.name for path in (place["batches"]["dir"] / "files").iterdir())
+        with psycopg.connect(place["store"]["url"]) as connection:
+            rows = connection.execute("SELECT DISTINCT file FROM mull.contents ORDER BY file").fetchall()
+        return [name for (name,) in rows]
+
+    return kept
 
 
 def line(name: str, **body: Any) -> dict[str, Any]:

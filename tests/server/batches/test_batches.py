@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import openai
 import pytest
 from openai import OpenAI
-from tests.server.batches.conftest import create, line, over, read, upload
+from tests.server.batches.conftest import create, in_a_folder, line, over, read, upload
 
 if TYPE_CHECKING:
     from tests.server.batches.conftest import StartBatches
@@ -72,6 +72,7 @@ def test_all_lines_are_answered(begin: StartBatches) -> None:
     assert file.filename == f"{batch.id}_output.jsonl"
 
 
+@in_a_folder
 def test_lines_choose_strategies_as_requests_do(begin: StartBatches) -> None:
     with begin() as live:
         rows = [
@@ -105,6 +106,7 @@ def test_a_batch_of_nothing_but_refused_lines_has_no_output_file(begin: StartBat
     assert (batch.status, batch.output_file_id) == ("completed", None)
 
 
+@in_a_folder
 def test_the_input_is_checked_before_anything_is_sent(begin: StartBatches) -> None:
     good = line("a")
     rows: list[Any] = [
@@ -146,6 +148,7 @@ def test_the_input_is_checked_before_anything_is_sent(begin: StartBatches) -> No
     assert "line 1" in messages[2]
 
 
+@in_a_folder
 @pytest.mark.parametrize(
     ("rows", "settings", "code"),
     [
@@ -250,6 +253,7 @@ def test_what_is_not_answered_in_time_expires(begin: StartBatches, scripted: typ
     assert (batch.request_counts.completed, batch.request_counts.failed) == (len(done), 0)
 
 
+@in_a_folder
 def test_what_is_down_for_a_moment_is_asked_again(
     begin: StartBatches, scripted: type[Fixed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,6 +282,7 @@ def test_what_is_down_for_a_moment_is_asked_again(
     assert batch.request_counts.to_dict() == {"total": 1, "completed": 1, "failed": 0}
 
 
+@in_a_folder
 def test_what_stays_down_fails(
     begin: StartBatches, scripted: type[Fixed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,6 +308,7 @@ def test_batches_are_listed_newest_first(begin: StartBatches) -> None:
             assert response.json()["error"]["param"] == query.partition("=")[0]
 
 
+@in_a_folder
 @pytest.mark.parametrize(
     ("body", "param"),
     [
@@ -327,6 +333,7 @@ def test_wrong_batches_are_refused_by_name(begin: StartBatches, body: dict[str, 
     assert response.json()["error"]["param"] == param
 
 
+@in_a_folder
 def test_the_input_has_to_be_there_and_to_be_an_input(begin: StartBatches) -> None:
     with begin() as live:
         batch = over(live.client, create(live.client, [line("a")]))
@@ -348,10 +355,8 @@ def test_output_is_kept_as_long_as_is_asked(begin: StartBatches) -> None:
     assert file.expires_at == file.created_at + 7200
 
 
-def test_a_key_sees_its_own_batches(begin: StartBatches, start: Start, tmp_path: Path) -> None:
-    with start(
-        api_keys=["ann", "bob"], batches={"dir": tmp_path / "batches"}, traces={"dir": tmp_path / "traces"}
-    ) as live:
+def test_a_key_sees_its_own_batches(start: Start, place: dict[str, Any], tmp_path: Path) -> None:
+    with start(api_keys=["ann", "bob"], traces={"dir": tmp_path / "traces"}, **place) as live:
         ann, bob, root = (live.client.with_options(api_key=key) for key in ("ann", "bob", "root"))
         batch = over(ann, create(ann, [line("a")]))
         output = read(ann, batch.output_file_id)
@@ -373,8 +378,8 @@ def test_a_key_sees_its_own_batches(begin: StartBatches, start: Start, tmp_path:
             return live.http.get(path, headers=headers).status_code
 
         assert [status(client) for client in (ann, bob, root)] == [200, 404, 200]
-    kept = (tmp_path / "batches" / "batches.sqlite").read_bytes()
-    assert b"ann" not in kept
+    if "store" not in place:
+        assert b"ann" not in (tmp_path / "batches" / "batches.sqlite").read_bytes()
 
 
 def test_nobody_can_claim_to_be_a_batch(start: Start) -> None:
@@ -383,6 +388,7 @@ def test_nobody_can_claim_to_be_a_batch(start: Start) -> None:
             assert live.http.post("/v1/chat/completions", json={}, headers=headers).status_code == 401
 
 
+@in_a_folder
 @pytest.mark.parametrize(
     ("endpoint", "body"),
     [

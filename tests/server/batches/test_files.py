@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import openai
 import pytest
 from openai import OpenAI
-from tests.server.batches.conftest import create, line, lines, over, upload
+from tests.server.batches.conftest import create, in_a_folder, line, lines, over, upload
 
 if TYPE_CHECKING:
     from tests.server.batches.conftest import StartBatches
     from tests.server.conftest import Live, Start
 
 ROWS = [line("a"), line("b")]
+Contents = Callable[[], list[str]]
 
 
-def contents(folder: Path) -> list[str]:
-    return sorted(path.name for path in (folder / "batches" / "files").iterdir())
-
-
-def test_a_file_comes_back_as_it_was_sent(begin: StartBatches, tmp_path: Path) -> None:
+def test_a_file_comes_back_as_it_was_sent(begin: StartBatches, tmp_path: Path, contents: Contents) -> None:
     with begin() as live:
         before = int(time.time())
         made = upload(live.client, ROWS, "../odd näme.jsonl")
@@ -41,18 +40,38 @@ def test_a_file_comes_back_as_it_was_sent(begin: StartBatches, tmp_path: Path) -
     assert made.expires_at == made.created_at + 30 * 86_400
     assert response.headers["x-content-type-options"] == "nosniff"
     assert response.headers["content-disposition"].startswith("attachment;")
-    (path,) = (tmp_path / "batches" / "files").iterdir()
-    assert path.stat().st_mode & 0o077 == 0
-    assert (tmp_path / "batches").stat().st_mode & 0o077 == 0
+    assert contents() == [made.id]
+    for path in tmp_path.rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0
 
 
-def test_files_outlive_the_server_and_half_of_one_does_not(begin: StartBatches, tmp_path: Path) -> None:
+@in_a_folder
+def test_files_outlive_the_server_and_half_of_one_does_not(
+    begin: StartBatches, tmp_path: Path, contents: Contents
+) -> None:
     with begin() as live:
         made = upload(live.client, ROWS)
     (tmp_path / "batches" / "files" / "draft-x.part").write_text("torn by a kill")
     with begin() as live:
         assert live.client.files.retrieve(made.id) == made
-    assert contents(tmp_path) == [made.id]
+    assert contents() == [made.id]
+
+
+@pytest.mark.parametrize("size", [1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20])
+def test_what_is_large_comes_back_whole(begin: StartBatches, size: int) -> None:
+    sent = random.Random(size).randbytes(size)
+    with begin() as live:
+        made = live.client.files.create(file=sent, purpose="batch")
+        assert live.client.files.content(made.id).content == sent
+        part = live.http.get(f"/v1/files/{made.id}/content", headers={"range": "bytes=0-0"})
+    assert (part.status_code, part.content) == (206, sent[:1])
+
+
+def test_a_name_that_nothing_can_have_is_not_found(begin: StartBatches) -> None:
+    with begin() as live:
+        for path in ("files/a%00", "batches/a%00", "files?after=a%00", "batches?after=%00"):
+            assert live.http.get(f"/v1/{path}").status_code == 404
+        assert live.http.get("/v1/files?purpose=%00").json()["data"] == []
 
 
 def test_files_are_listed_by_age_page_by_page(begin: StartBatches) -> None:
@@ -66,7 +85,7 @@ def test_files_are_listed_by_age_page_by_page(begin: StartBatches) -> None:
     assert (page["first_id"], page["last_id"], page["has_more"]) == (names[4], names[3], True)
 
 
-def test_a_deleted_file_is_gone(begin: StartBatches, tmp_path: Path) -> None:
+def test_a_deleted_file_is_gone(begin: StartBatches, contents: Contents) -> None:
     with begin() as live:
         made = upload(live.client, ROWS)
         deleted = live.client.files.delete(made.id)
@@ -74,7 +93,7 @@ def test_a_deleted_file_is_gone(begin: StartBatches, tmp_path: Path) -> None:
         for path in (f"/v1/files/{made.id}", f"/v1/files/{made.id}/content"):
             assert live.http.get(path).status_code == 404
         assert live.http.delete(f"/v1/files/{made.id}").status_code == 404
-    assert contents(tmp_path) == []
+    assert contents() == []
 
 
 def test_a_file_that_a_batch_reads_stays(begin: StartBatches) -> None:
@@ -96,6 +115,7 @@ def test_a_file_can_be_kept_for_a_shorter_time(begin: StartBatches) -> None:
     assert made.expires_at == made.created_at + 3600
 
 
+@in_a_folder
 @pytest.mark.parametrize(
     ("fields", "file", "param"),
     [
@@ -114,16 +134,17 @@ def test_a_file_can_be_kept_for_a_shorter_time(begin: StartBatches) -> None:
     ],
 )
 def test_wrong_uploads_are_refused_by_name(
-    begin: StartBatches, tmp_path: Path, fields: dict[str, str], file: bytes | None, param: str
+    begin: StartBatches, contents: Contents, fields: dict[str, str], file: bytes | None, param: str
 ) -> None:
     parts: dict[str, Any] = {name: (None, value) for name, value in fields.items()}
     with begin() as live:
         response = live.http.post("/v1/files", files=parts | ({} if file is None else {"file": ("f", file)}))
     assert response.status_code == 400, response.text
     assert response.json()["error"]["param"] == param
-    assert contents(tmp_path) == []
+    assert contents() == []
 
 
+@in_a_folder
 @pytest.mark.parametrize(
     ("content", "kind", "status"),
     [
@@ -143,31 +164,32 @@ def test_wrong_uploads_are_refused_by_name(
     ],
 )
 def test_what_is_no_form_with_a_file_is_refused(
-    begin: StartBatches, tmp_path: Path, content: bytes, kind: str, status: int
+    begin: StartBatches, contents: Contents, content: bytes, kind: str, status: int
 ) -> None:
     with begin() as live:
         response = live.http.post("/v1/files", content=content, headers={"content-type": kind})
     assert response.status_code == status, response.text
     assert response.json()["error"]["type"] == "invalid_request_error"
-    assert contents(tmp_path) == []
+    assert contents() == []
 
 
-def test_many_empty_fields_are_too_much(begin: StartBatches, tmp_path: Path) -> None:
+@in_a_folder
+def test_many_empty_fields_are_too_much(begin: StartBatches, contents: Contents) -> None:
     parts = {f"field{number}": (None, b"") for number in range(1000)}
     with begin() as live:
         response = live.http.post("/v1/files", files=parts | {"file": ("f", b"x")})
     assert response.status_code == 400
     assert "4096 bytes" in response.json()["error"]["message"]
-    assert contents(tmp_path) == []
+    assert contents() == []
 
 
-def test_what_is_too_large_leaves_nothing_behind(begin: StartBatches, tmp_path: Path) -> None:
+def test_what_is_too_large_leaves_nothing_behind(begin: StartBatches, contents: Contents) -> None:
     with begin(file_bytes=100_000) as live:
         with pytest.raises(openai.APIStatusError, match="100000 bytes") as caught:
             live.client.files.create(file=b"x" * 200_000, purpose="batch")
         assert caught.value.status_code == 413
         upload(live.client, ROWS)
-    assert len(contents(tmp_path)) == 1
+    assert len(contents()) == 1
 
 
 def test_when_there_is_no_more_room_none_is_taken(begin: StartBatches) -> None:
@@ -194,6 +216,7 @@ async def test_a_large_file_is_written_as_it_comes(tmp_path: Path) -> None:
     assert sizes == [65_536 * n for n in range(1, 65)]
 
 
+@in_a_folder
 @pytest.mark.parametrize(
     ("query", "param"),
     [("limit=0", "limit"), ("limit=10001", "limit"), ("order=up", "order"), ("after=nothing", "after")],
@@ -246,6 +269,7 @@ def test_without_a_folder_the_server_says_what_to_configure(live: Live, method: 
     assert "batches.dir" in response.json()["error"]["message"]
 
 
+@in_a_folder
 def test_a_folder_is_of_one_server(begin: StartBatches, start: Start, tmp_path: Path) -> None:
     import asyncio
 

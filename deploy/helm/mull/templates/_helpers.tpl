@@ -1,5 +1,5 @@
 {{- define "mull.fullname" -}}
-{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 40 | trimSuffix "-" }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" }}{{ end }}
+{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 32 | trimSuffix "-" }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 32 | trimSuffix "-" }}{{ end }}
 {{- end }}
 
 {{/* Labels that choose pods: (list . component name). */}}
@@ -107,21 +107,56 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
-{{/* Probes: (list port ready startup). Searches may keep a process busy, so liveness is patient. */}}
+{{/* How a server is asked for a path: (list how port path). kubelet has no certificate to show, so the image asks itself. */}}
+{{- define "mull.probe" -}}
+{{- if eq (index . 0) "exec" -}}
+exec: {command: [/opt/mull/health, {{ index . 1 | quote }}, {{ index . 2 }}]}
+{{- else -}}
+httpGet: {path: {{ index . 2 }}, port: {{ index . 1 }}, scheme: {{ index . 0 }}}
+{{- end }}
+{{- end }}
+
+{{/* Probes: (list port ready startup how). Searches may keep a process busy, so liveness is patient. */}}
 {{- define "mull.probes" -}}
+{{- $healthy := include "mull.probe" (list (index . 3) (index . 0) "/health") -}}
 startupProbe:
-  httpGet: {path: /health, port: {{ index . 0 }}}
+  {{ $healthy }}
   periodSeconds: 5
   timeoutSeconds: 5
   failureThreshold: {{ div (add (index . 2) 4) 5 }}
 livenessProbe:
-  httpGet: {path: /health, port: {{ index . 0 }}}
+  {{ $healthy }}
   periodSeconds: 20
   timeoutSeconds: 10
   failureThreshold: 6
 readinessProbe:
-  httpGet: {path: {{ index . 1 }}, port: {{ index . 0 }}}
+  {{ include "mull.probe" (list (index . 3) (index . 0) (index . 1)) }}
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 2
+{{- end }}
+
+{{/* An autoscaler that reads a metric of each pod: (list labels name autoscaling). */}}
+{{- define "mull.autoscaler" -}}
+{{- $scale := index . 2 -}}
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata:
+  name: {{ index . 1 }}
+  labels: {{- include "mull.labels" (index . 0) | nindent 4 }}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: {{ index . 1 }}}
+  minReplicas: {{ $scale.min }}
+  maxReplicas: {{ $scale.max }}
+  metrics:
+    - type: Pods
+      pods:
+        metric: {name: {{ $scale.metric }}}
+        target: {type: AverageValue, averageValue: {{ $scale.target | quote }}}
+  behavior:
+    scaleUp:
+      policies: [{type: Percent, value: 100, periodSeconds: 30}]
+    scaleDown:
+      stabilizationWindowSeconds: {{ $scale.stabilization }}
+      policies: [{type: Pods, value: 1, periodSeconds: 120}]
 {{- end }}

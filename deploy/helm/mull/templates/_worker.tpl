@@ -1,4 +1,4 @@
-{{/* Deployment and Service of an engine or a verifier: a dict of root, component, name, fullname, port, spec, args. */}}
+{{/* Deployment, Service and autoscaler of an engine or a verifier: a dict of root, component, name, fullname, port, spec, args. */}}
 {{- define "mull.worker" -}}
 {{- $root := .root }}{{- $spec := .spec }}
 {{- $of := list $root .component .name }}
@@ -10,7 +10,11 @@ metadata:
   name: {{ .fullname }}
   labels: {{- include "mull.labels" $of | nindent 4 }}
 spec:
+  {{- if not $spec.autoscaling.enabled }}
   replicas: {{ $spec.replicas }}
+  {{- end }}
+  # Loading a model is no failure to progress.
+  progressDeadlineSeconds: {{ add $spec.startup 600 }}
   # A GPU that is taken cannot be surged to.
   strategy: {type: RollingUpdate, rollingUpdate: {maxUnavailable: 1, maxSurge: 0}}
   selector:
@@ -23,7 +27,7 @@ spec:
       automountServiceAccountToken: false
       # vLLM reads variables that begin with VLLM_, which a Service of that name would set.
       enableServiceLinks: false
-      terminationGracePeriodSeconds: 60
+      terminationGracePeriodSeconds: {{ add ($spec.drain | default 0) 60 }}
       securityContext: {{- include "mull.podSecurity" $root | nindent 8 }}
       {{- with $root.Values.imagePullSecrets }}
       imagePullSecrets: {{- toYaml . | nindent 8 }}
@@ -51,7 +55,10 @@ spec:
             {{- end }}
             {{- end }}
             {{- include "mull.env" $spec.env | nindent 12 }}
-          {{- include "mull.probes" (list "http" "/health" $spec.startup) | nindent 10 }}
+          lifecycle:
+            # Cluster DNS lets addresses be remembered for 30 seconds: until then requests still come.
+            preStop: {exec: {command: [sleep, "40"]}}
+          {{- include "mull.probes" (list "http" "/health" $spec.startup "HTTP") | nindent 10 }}
           resources: {{- include "mull.resources" (list $spec.resources $spec.gpus $spec.gpuResource) | nindent 12 }}
           volumeMounts: {{- include "mull.mounts" $volumes | nindent 12 }}
       volumes: {{- include "mull.volumes" $volumes | nindent 8 }}
@@ -62,6 +69,12 @@ metadata:
   name: {{ .fullname }}
   labels: {{- include "mull.labels" $of | nindent 4 }}
 spec:
+  # Headless: its name has the address of every pod that is ready, and servers choose among them.
+  clusterIP: None
   selector: {{- include "mull.selector" $of | nindent 4 }}
   ports: [{name: http, port: {{ .port }}, targetPort: http}]
+{{- if $spec.autoscaling.enabled }}
+---
+{{ include "mull.autoscaler" (list $of .fullname $spec.autoscaling) }}
+{{- end }}
 {{- end }}

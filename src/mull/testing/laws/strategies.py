@@ -9,7 +9,7 @@ from typing import Any
 
 from mull.answers import Answers
 from mull.budget import Limits
-from mull.errors import EngineUnavailable, InvalidRequest, VerifierUnavailable
+from mull.errors import BudgetTooSmall, EngineUnavailable, InvalidRequest, VerifierUnavailable
 from mull.protocols import Strategy
 from mull.testing.generator import ScriptedGenerator
 from mull.testing.laws.broken import Broken, require
@@ -93,15 +93,18 @@ async def cancelling_leaves_nothing_in_flight(subject: Subject, world: World = W
 
 
 async def reports_a_failing_engine(subject: Subject, world: World = WORLD) -> None:
-    """An engine that dies surfaces as EngineUnavailable, its siblings stopped, what they spent billed."""
+    """An engine that dies ends the run, with what there is or as EngineUnavailable, and all is billed."""
     for calls in range(6):
         trial = Trial(subject(), world, generator=ScriptedGenerator(world, order=4, fail_after=calls))
         try:
             await trial.solve()
         except EngineUnavailable:
             require(trial.generator.calls > calls, "an engine failure was invented")
+        except BudgetTooSmall:
+            require(trial.run.failure is not None, "an engine failure was taken for a spent budget")
         else:
-            require(trial.generator.calls <= calls, "an engine failure was swallowed")
+            told = trial.run.failure is not None and trial.run.budget.exhausted == "engine"
+            require(told or trial.generator.calls <= calls, "an engine failure was swallowed")
         _nothing_in_flight(trial)
         _accounts_agree(trial)
 

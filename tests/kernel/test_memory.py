@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mull.verifiers.memory import Memory, prefix_keys
+from mull.memory import Memory, prefix_keys
 
 
 def test_the_least_recently_used_goes_first() -> None:
-    memory: Memory[int] = Memory(2)
+    memory: Memory[bytes, int] = Memory(2)
     memory.put(b"a", 1)
     memory.put(b"b", 2)
     assert memory.get(b"a") == 1

@@ -1,13 +1,14 @@
-"""What has been judged already, by the exact tokens up to the judgement."""
+"""What is known already: of the exact tokens of a prefix, of a conversation."""
 
 from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from hashlib import blake2b
 from typing import Generic, TypeVar
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
@@ -21,34 +22,31 @@ def prefix_keys(ids: Sequence[int], ends: Sequence[int]) -> list[bytes]:
     return keys
 
 
-class Memory(Generic[T]):
-    """Bounded map from prefixes to judgements; the least recently used go first.
-
-    vLLM returns values only for the tokens that it computes. What it reads from its prefix cache has been
-    judged before, and this is where the judgement is kept.
+class Memory(Generic[K, T]):
+    """Bounded map; what was not used for longest goes first.
 
     Args:
-        size: Judgements kept at most.
+        size: Entries kept at most.
     """
 
     def __init__(self, size: int = 1 << 16) -> None:
         if size < 1:
             raise ValueError("size must be at least 1")
         self._size = size
-        self._known: OrderedDict[bytes, T] = OrderedDict()
+        self._known: OrderedDict[K, T] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def get(self, key: bytes) -> T | None:
-        """The judgement of a prefix; None when there is none (any more)."""
+    def get(self, key: K) -> T | None:
+        """The value of a key; None when there is none (any more)."""
         if key not in self._known:
             return None
         self._known.move_to_end(key)
         return self._known[key]
 
-    def put(self, key: bytes, value: T) -> None:
-        """Keep a judgement."""
+    def put(self, key: K, value: T) -> None:
+        """Keep a value."""
         self._known[key] = value
         self._known.move_to_end(key)
         if len(self._known) > self._size:

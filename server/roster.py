@@ -1,0 +1,140 @@
+"""Which servers have a model: as the configuration says, as a file says just now, or as DNS does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+from mull.engines.pool import Pool
+from mull.engines.remote import RemoteGenerator
+from mull.engines.replica import Replica
+from mull.errors import EngineUnavailable, MullError
+from mull.server.settings import ConfigurationError, ModelSettings
+
+log = logging.getLogger(__name__)
+
+FILE, NAME = 1.0, 3.0
+"""Seconds between readings of a file, and between resolutions of a name."""
+
+FIRST, LONGEST = 0.5, 10.0
+"""Seconds between attempts to connect to a server that does not answer."""
+
+Connect = Callable[[str], Awaitable[RemoteGenerator]]
+
+
+class Roster:
+    """Keeps a pool to the servers that there are.
+
+    Args:
+        pool: Whose replicas they are.
+        model: Where they are found.
+        connect: Connects to one.
+    """
+
+    def __init__(self, pool: Pool, model: ModelSettings, connect: Connect) -> None:
+        self._pool = pool
+        self._model = model
+        self._connect = connect
+        self._joining: dict[str, asyncio.Task[None]] = {}
+        self._following: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Connect to at least one server.
+
+        Raises:
+            ConfigurationError: the file of addresses cannot be read.
+            EngineUnavailable: none of the configured servers answers; those that come and go are waited for.
+        """
+        one = [self._model.url] if self._model.url and not self._model.discover else []
+        static = self._model.urls or one
+        if not static:
+            if self._model.urls_file is not None:
+                await self._addresses()
+            self._following = asyncio.create_task(self._follow(), name="follow servers")
+            await self._pool.peopled.wait()
+            return
+        results = await asyncio.gather(*(self._join(url) for url in static), return_exceptions=True)
+        failed = {url: error for url, error in zip(static, results, strict=True) if error is not None}
+        if not self._pool.replicas:
+            raise next(iter(failed.values()))
+        for url, error in failed.items():
+            log.error("replica %s of %s is not there yet: %s", _name(url), self._pool.model, error)
+            self._keep_joining(url)
+
+    async def close(self) -> None:
+        """Follow the servers no more."""
+        tasks = [*self._joining.values(), *([self._following] if self._following else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        seconds = NAME if self._model.discover else FILE
+        while True:
+            with suppress(OSError, MullError):
+                # What cannot be read or resolved just now says nothing about the servers.
+                self._keep_to(await self._addresses())
+            await asyncio.sleep(seconds)
+
+    def _keep_to(self, addresses: list[str]) -> None:
+        wanted = {_name(url): url for url in addresses}
+        for name in [name for name in self._joining if name not in wanted]:
+            self._joining.pop(name).cancel()
+        present = {replica.name for replica in self._pool.replicas if not replica.draining}
+        for name in present - set(wanted):
+            log.warning("replica %s of %s is no longer listed: it is drained", name, self._pool.model)
+            self._pool.drain(name)
+        for name, url in wanted.items():
+            if name not in present and name not in self._joining:
+                self._keep_joining(url)
+
+    def _keep_joining(self, url: str) -> None:
+        async def join() -> None:
+            pause = FIRST
+            while True:
+                try:
+                    await self._join(url)
+                except EngineUnavailable:
+                    await asyncio.sleep(pause)
+                    pause = min(LONGEST, 2 * pause)
+                except ValueError as error:
+                    # A replica of this name that is being drained has to be gone first.
+                    log.error("%s: %s", self._pool.model, error)
+                    await asyncio.sleep(LONGEST)
+                else:
+                    break
+            self._joining.pop(_name(url), None)
+
+        self._joining[_name(url)] = asyncio.create_task(join(), name=f"join {_name(url)}")
+
+    async def _join(self, url: str) -> None:
+        engine = await self._connect(url)
+        try:
+            self._pool.add(Replica(_name(url), engine, engine.close))
+        except ValueError:
+            await engine.close()
+            raise
+        log.info("replica %s of %s is there", _name(url), self._pool.model)
+
+    async def _addresses(self) -> list[str]:
+        if self._model.urls_file is not None:
+            try:
+                text = await asyncio.to_thread(self._model.urls_file.read_text)
+            except OSError as error:
+                raise ConfigurationError(f"urls_file: {error}") from None
+            lines = [line.strip() for line in text.splitlines()]
+            return [line for line in lines if line.startswith(("http://", "https://"))]
+        parts = urlsplit(self._model.url or "")
+        found = await asyncio.get_running_loop().getaddrinfo(
+            parts.hostname, parts.port or 80, type=socket.SOCK_STREAM
+        )
+        hosts = {f"[{at[0]}]" if family == socket.AF_INET6 else str(at[0]) for family, *_, at in found}
+        return [f"http://{host}:{parts.port or 80}{parts.path}" for host in sorted(hosts)]
+
+
+def _name(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]

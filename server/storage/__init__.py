@@ -1,0 +1,1 @@
+"""Where several servers keep what they share: one PostgreSQL database."""
