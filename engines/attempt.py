@@ -63,7 +63,7 @@ class Attempt:
         whole.text = self._text + part.text
         whole.ids = self._ids + part.ids
         whole.logprobs = self._logprobs + part.logprobs
-        whole.usage = self._spent + part.usage
+        whole.usage = self._spent + part.usage if part.begun else self._spent
         whole.reason, whole.stop = part.reason, part.stop
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import TypeVar
 
@@ -80,6 +80,7 @@ class Pool(Sampler):
                 f"not {self.context}, or it is another kind of server"
             )
         self._replicas[replica.name] = replica
+        replica.changed = self._changed
         self.peopled.set()
         self._changed.set()
 
@@ -234,10 +235,7 @@ class Pool(Sampler):
         while True:
             well = all(replica.serves or replica.draining for replica in self.replicas)
             await asyncio.sleep(EACH if well else SOON)
-            before = _up(self.replicas)
             await asyncio.gather(*(replica.look() for replica in self.replicas))
-            if _up(self.replicas) != before:
-                self._changed.set()
 
     async def _leave(self, replica: Replica) -> None:
         await replica.idle.wait()
@@ -247,7 +245,3 @@ class Pool(Sampler):
 
     def _none(self) -> EngineUnavailable:
         return EngineUnavailable(f"no engine of model {self.model!r} answers")
-
-
-def _up(replicas: Iterable[Replica]) -> list[tuple[bool, int]]:
-    return [(replica.serves, replica.lives) for replica in replicas]

@@ -44,6 +44,8 @@ class Replica:
         """Whether it ends what it has and gets nothing new."""
         self.in_flight = 0
         self.breaker = Breaker()
+        self.changed = asyncio.Event()
+        """Set whenever it comes or goes."""
         self.idle = asyncio.Event()
         self.idle.set()
         self._missed = 0
@@ -91,6 +93,8 @@ class Replica:
             self._note(True, "")
 
     def _note(self, up: bool, why: str) -> None:
+        if up != self.up:
+            self.changed.set()
         if up and not self.up:
             self.lives += 1
             log.warning("replica %s of %s is back", self.name, self.engine.model)

@@ -47,6 +47,7 @@ from mull.server.responses.routes import Responses
 from mull.server.schemas import ChatRequest, parse
 from mull.server.service import Job
 from mull.server.settings import Settings
+from mull.server.storage.metrics import StoreMetrics
 from mull.server.storage.places import places
 from mull.server.tokens import Tokens
 from mull.server.traces import TraceStore
@@ -238,6 +239,8 @@ def create_app(
     backend = Backend(settings, generators=generators, verifiers=verifiers, load=load, on_failure=on_failure)
     metrics = Metrics()
     kept = places(settings)
+    if kept.answers is not None:
+        metrics.join(StoreMetrics(kept.answers))
     store = None if kept.traces is None else TraceStore(kept.traces, on_drop=metrics.traces_lost.inc)
     tracing = tracing or exporting(settings.telemetry.otlp_endpoint)
     api = Api(Context(settings, backend, metrics, store, tracing), kept.batches)

@@ -190,7 +190,7 @@ class StoreSettings(Part):
             parts = conninfo_to_dict(url)
         except Exception:
             parts = {"port": "none"}
-        # A password with / or @ in it would be taken for a port, host or database, and told in error messages.
+        # A password with / or @ in it would be taken for a port, host or database, and told in errors.
         named = f"{parts.get('host', '')}{parts.get('dbname', '')}"
         if not re.fullmatch(r"[\d,]*", str(parts.get("port", "")), re.ASCII) or "@" in named:
             raise ValueError(

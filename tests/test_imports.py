@@ -111,8 +111,8 @@ def test_imported_packages_are_declared() -> None:
         "engines": core | WITH_ENGINE,
         "retrieval": core | WITH_RETRIEVER | extras["retrieval"] | extras["lancedb"],
         "verifiers": core | WITH_ENGINE,
-        "server": core | WITH_ENGINE | extras["bench"] | extras["otel"],
-        "training": core | WITH_ENGINE | extras["train"],
+        "server": core | WITH_ENGINE | extras["bench"] | extras["otel"] | extras["postgres"],
+        "training": core | WITH_ENGINE | extras["train"] | extras["postgres"],
     }
     distributions = packages_distributions()
     wrong = []

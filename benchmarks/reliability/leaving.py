@@ -22,7 +22,9 @@ SEARCHES = (
 )
 WITHIN = 1.0
 """Seconds in which nothing may be at work any more."""
-PATIENCE = 120.0
+PATIENCE = 30.0
+MID_SEARCH = 100
+"""Engine requests from which on clients are said to leave in mid-search."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +32,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scripted", action="store_true", help="a scripted model instead of vLLM")
     parser.add_argument("--clients", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--running", type=int, default=100_000, help="admission.running: by default all run")
+    parser.add_argument("--running", type=int, default=256, help="admission.running; very large: none waits")
 
 
 async def run(options: argparse.Namespace) -> None:
@@ -46,7 +48,7 @@ async def run(options: argparse.Namespace) -> None:
                 *(send(server, _long(rng)) for _ in range(options.clients))
             )
             await _until(session, server, lambda now: now["running"] + now["waiting"] >= options.clients)
-            await _until(session, server, lambda now: now["engine"] >= options.clients)
+            await _until(session, server, lambda now: now["engine"] >= MID_SEARCH)
             before = await at_work(session, server)
             began = time.monotonic()
             for connection in connections:

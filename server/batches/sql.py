@@ -10,7 +10,19 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Float,
+    Row,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mull.server.batches.objects import OVER, Batch, Outcome, Status, StoredFile, Tokens, Written, new_id
@@ -232,7 +244,7 @@ class SQLStore:
     def _now(self) -> ColumnElement[float]:
         """Unix time; of several servers on the clock of the database."""
         if self._database.dialect == "postgresql":
-            return func.extract("epoch", func.clock_timestamp())
+            return type_coerce(func.extract("epoch", func.clock_timestamp()), Float(53))
         return literal(time.time())
 
     def _held(self) -> dict[str, Any]:

@@ -110,8 +110,6 @@ class Database:
         self._engine.dispose()
 
     def _make_ready(self) -> None:
-        if self._prepared:
-            return
         with self._preparing:
             if self._prepared:
                 return

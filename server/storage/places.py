@@ -17,6 +17,8 @@ class Places:
 
     traces: Archive | None
     batches: BatchStore | None
+    answers: Callable[[], bool] | None = None
+    """Whether the shared store answered when it was asked last; None where there is none."""
     close: Callable[[], None] = lambda: None
     """Call it after all use."""
 
@@ -46,5 +48,6 @@ def _shared(settings: Settings, url: str) -> Places:
     return Places(
         traces=archive if settings.store.traces else None,
         batches=SharedStore(database, lease=settings.store.lease),
+        answers=lambda: database.trouble is None,
         close=database.close,
     )

@@ -17,9 +17,12 @@ SCHEMA = "mull"
 VERSION = 1
 LOCK = 0x6D756C6C
 """Number of the lock that a server holds while it makes the tables."""
-STATEMENT = "30s"
-"""How long one statement may take in the database."""
-PATIENCE = 45.0
+SESSION = (
+    "SET statement_timeout TO '15s';"
+    # What a server that vanished has locked would else be nobody's for hours.
+    "SET idle_in_transaction_session_timeout TO '30s'"
+)
+PATIENCE = 20.0
 """Seconds for a whole transaction, waiting for a connection included."""
 REACHING: dict[str, Any] = {
     "application_name": "mull",
@@ -60,7 +63,7 @@ def _engine(url: str) -> Engine:
     def connect() -> psycopg.Connection[Any]:
         # Prepared statements and poolers that hand connections around do not go together.
         connection = psycopg.connect(**parameters, prepare_threshold=None)
-        connection.execute(f"SET statement_timeout TO '{STATEMENT}'")
+        connection.execute(SESSION)
         connection.commit()
         return connection
 

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from typer.testing import Result
 
@@ -257,3 +258,27 @@ def test_the_doctor_imports_vllm() -> None:
     ]
     assert vllm.level == "ok", vllm
     assert "imports" in vllm.found
+
+
+def test_a_store_that_does_not_answer_is_told_without_its_url(mull: Mull, tmp_path: Path) -> None:
+    socket = f"host={tmp_path}"
+    file = write(tmp_path, SOUND + f'[store]\nurl = "postgresql://mull:hunter2@/db?{socket}"\n')
+    checked = mull("config", "check", "--json", file)
+    assert checked.exit_code == 0  # the server starts without it
+    assert found(checked)["store.url"]["level"] == "warn"
+    assert found(checked)["store.url"]["found"].startswith("the store cannot be used: ")
+    examined = mull("doctor", "--quick", "--json", "--config", file)
+    assert found(examined)["store.url"]["level"] == "fail"
+    for result in (checked, examined):
+        assert "hunter2" not in result.output
+        assert "postgresql://" not in result.output
+
+
+def test_a_store_that_answers_is_left_as_it_is(mull: Mull, tmp_path: Path, database: str) -> None:
+    text = SOUND + f'[store]\nurl = "{database}"\n[traces]\ndir = "{tmp_path}"\n'
+    file = write(tmp_path, text)
+    examined = found(mull("doctor", "--quick", "--json", "--config", file))
+    assert examined["store.url"]["level"] == "ok"
+    assert "since store.url is set" in found(mull("config", "check", "--json", file))["traces.dir"]["found"]
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT to_regclass('mull.version')").fetchone() == (None,)

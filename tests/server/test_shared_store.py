@@ -171,8 +171,10 @@ def test_the_store_goes_away_and_comes_back(
         assert lost.status_code == 200
         assert live.http.get("/ready").status_code == 200
         until(lambda: "mull_traces_lost_total 3.0" in live.http.get("/metrics").text)
+        assert "mull_store_up 0.0" in live.http.get("/metrics").text
         down.start()
         until(lambda: live.http.get("/v1/files").status_code == 200)
+        assert "mull_store_up 1.0" in live.http.get("/metrics").text
         path = f"/v1/ttc/traces/{lost.json()['ttc']['trace_id']}"
         assert live.http.get(path, headers=ADMIN).status_code == 404
         kept = live.post().json()["ttc"]["trace_id"]
@@ -200,6 +202,20 @@ def test_a_server_starts_without_the_store(start: Start, down: Postgres) -> None
         until(lambda: live.http.get("/v1/batches").status_code == 200)
         batch = over(live.client, create(live.client, [line("a")]))
     assert batch.status == "completed"
+
+
+def test_a_content_that_cannot_be_fetched_is_no_half_answer(start: Start, database: str) -> None:
+    with start(store={"url": database}) as live:
+        file = upload(live.client, [line("a")])
+        with psycopg.connect(database) as connection:
+            connection.execute("ALTER TABLE mull.contents RENAME TO elsewhere")
+        with pytest.raises(openai.InternalServerError):
+            live.client.files.content(file.id)
+        with psycopg.connect(database) as connection:
+            connection.execute("ALTER TABLE mull.elsewhere RENAME TO contents")
+            connection.execute("DELETE FROM mull.contents")
+        with pytest.raises(openai.NotFoundError):
+            live.client.files.content(file.id)
 
 
 def test_tables_of_another_version_are_left_alone(start: Start, database: str) -> None:

@@ -225,8 +225,8 @@ async def test_servers_that_claim_at_once_get_different_ones(database: str) -> N
     assert sorted(name for names in claimed for name in names) == sorted(each.id for each in made)
     for store, names in zip(stores, claimed, strict=True):
         assert set(await store.renew([each.id for each in made])) == set(names)
-    for each in databases:
-        each.close()
+    for opened in databases:
+        opened.close()
 
 
 async def test_what_is_taken_over_is_nobody_elses(database: str) -> None:

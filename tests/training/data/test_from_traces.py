@@ -11,6 +11,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from mull.server.feedback import Feedback
+from mull.server.storage.postgres import shared
+from mull.server.storage.trace_tables import TraceTables
+from mull.server.traces import LIGHT
 from mull.training.data.check import check
 from mull.training.data.from_traces import FORMAT, Harvest, Purpose, harvest
 from mull.training.data.from_traces_command import from_traces_command
@@ -282,3 +286,42 @@ def test_the_command_fails_without_rows(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [str(tmp_path), "--for", "prm", "--out", str(out)])
     assert done.exit_code == 1
     assert not out.exists()
+
+
+async def test_a_database_gives_the_same_rows_as_a_folder(tmp_path: Path, database: str) -> None:
+    with pytest.raises(TrainingError, match="no server has kept traces"):
+        await harvest(database, "prm")
+    kept = [trace("a", reference="2"), trace("b"), trace("c", status="failed")]
+    said: list[dict[str, Any]] = [
+        {"trace_id": "b", "reference": "3"},
+        {"trace_id": "b", "node": 3, "right": False},
+        {"trace_id": "b", "reference": "2"},
+    ]
+    store = shared(database)
+    try:
+        archive = TraceTables(store, max_count=9, max_age=1e12)
+        for one in kept:
+            archive.add(dict.fromkeys(LIGHT) | one)
+        for word in said:
+            archive.add_feedback(Feedback.model_validate(word))
+    finally:
+        store.close()
+    folder = keep(tmp_path, *kept, feedback=said)
+    for purpose in FORMAT:
+        here, there = await harvest(folder, purpose), await harvest(database, purpose)
+        assert plain(there) == plain(here)
+        assert (there.traces, there.used, there.dropped) == (here.traces, here.used, here.dropped)
+    assert (await harvest(database, "prm")).used == {"reference": 1, "feedback": 1}
+
+
+def test_the_command_never_shows_the_url(tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command()(from_traces_command)
+    for url in (
+        f"postgresql://mull:hunter2@/db?host={tmp_path}",
+        "postgresql://mull:hunter2@h/db?colour=red",
+    ):
+        done = CliRunner().invoke(app, [url, "--for", "prm", "--out", str(tmp_path / "rows.jsonl")])
+        assert done.exit_code == 2
+        assert "database" in done.output
+        assert "hunter2" not in done.output
