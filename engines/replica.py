@@ -28,12 +28,19 @@ class Replica:
         name: Which one it is, the same wherever its pool is known.
         engine: The engine.
         close: Called when it has been taken out of its pool and nothing runs on it any more.
+        label: What strangers may know it by; its name by default.
     """
 
     def __init__(
-        self, name: str, engine: Sampler, close: Callable[[], Awaitable[None]] | None = None
+        self,
+        name: str,
+        engine: Sampler,
+        close: Callable[[], Awaitable[None]] | None = None,
+        *,
+        label: str | None = None,
     ) -> None:
         self.name = name
+        self.label = label or name
         self.engine = engine
         self.close = close
         self.up = True

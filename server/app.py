@@ -77,9 +77,7 @@ class Api:
         self.keys = Keys(settings.api_keys, Admin(settings.admin_key_env), settings.keys_file)
         self._observing = Observing(settings, context.store, live)
         self.batches = (
-            None
-            if batches is None
-            else BatchPart(settings, batches, live, context.backend.check_started)
+            None if batches is None else BatchPart(settings, batches, live, context.backend.check_started)
         )
         self.drain = Drain(context.admission, live, self.batches, seconds=settings.drain)
 
@@ -239,8 +237,7 @@ def create_app(
     backend = Backend(settings, generators=generators, verifiers=verifiers, load=load, on_failure=on_failure)
     metrics = Metrics()
     kept = places(settings)
-    if kept.answers is not None:
-        metrics.join(StoreMetrics(kept.answers))
+    metrics.join(StoreMetrics(kept.answers))
     store = None if kept.traces is None else TraceStore(kept.traces, on_drop=metrics.traces_lost.inc)
     tracing = tracing or exporting(settings.telemetry.otlp_endpoint)
     api = Api(Context(settings, backend, metrics, store, tracing), kept.batches)

@@ -35,8 +35,8 @@ class ReplicaMetrics(Collector):
         for model, pool in self._backend.pools.items():
             moved.add_metric([model], pool.failovers)
             for replica in pool.replicas:
-                up.add_metric([model, replica.name], replica.serves)
-                busy.add_metric([model, replica.name], replica.in_flight)
+                up.add_metric([model, replica.label], replica.serves)
+                busy.add_metric([model, replica.label], replica.in_flight)
         for engine, restarts in self._backend.restarts.items():
             again.add_metric([engine], restarts)
         yield from (up, busy, moved, again)

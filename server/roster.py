@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from hashlib import blake2b
 from urllib.parse import urlsplit
 
 from mull.engines.pool import Pool
@@ -114,11 +115,11 @@ class Roster:
     async def _join(self, url: str) -> None:
         engine = await self._connect(url)
         try:
-            self._pool.add(Replica(_name(url), engine, engine.close))
+            self._pool.add(Replica(_name(url), engine, engine.close, label=_label(url)))
         except ValueError:
             await engine.close()
             raise
-        log.info("replica %s of %s is there", _name(url), self._pool.model)
+        log.info("replica %s of %s is there, as %s in /metrics", _name(url), self._pool.model, _label(url))
 
     async def _addresses(self) -> list[str]:
         if self._model.urls_file is not None:
@@ -134,6 +135,11 @@ class Roster:
         )
         hosts = {f"[{at[0]}]" if family == socket.AF_INET6 else str(at[0]) for family, *_, at in found}
         return [f"http://{host}:{parts.port or 80}{parts.path}" for host in sorted(hosts)]
+
+
+def _label(url: str) -> str:
+    """Metrics are open to all who reach the port: they tell replicas apart without saying where they are."""
+    return blake2b(_name(url).encode(), digest_size=4).hexdigest()
 
 
 def _name(url: str) -> str:

@@ -13,12 +13,13 @@ class StoreMetrics(Collector):
     """Read when asked.
 
     Args:
-        answers: Whether the store answered when it was asked last.
+        answers: Whether the store answered when it was asked last; None where there is none.
     """
 
-    def __init__(self, answers: Callable[[], bool]) -> None:
+    def __init__(self, answers: Callable[[], bool] | None) -> None:
         self._answers = answers
 
     def collect(self) -> Iterator[Metric]:
         """The state of the store now."""
-        yield GaugeMetricFamily("mull_store_up", "Whether the shared store answers.", self._answers())
+        up = None if self._answers is None else float(self._answers())
+        yield GaugeMetricFamily("mull_store_up", "Whether the shared store answers.", up)

@@ -31,7 +31,8 @@ class Picture:
     running: list[dict[str, Any]] = field(default_factory=list)
     """Requests that are being solved, as `GET /v1/ttc/running` says."""
     engines: dict[str, dict[str, float]] = field(default_factory=dict)
-    """By model: `requests` of ours; of an engine in the server's process `running`, `waiting` and `cache`."""
+    """By model: `requests` of ours, `replicas` and how many of them are `up`; of an engine in the server's
+    process `running`, `waiting` and `cache`."""
     verifiers: list[dict[str, Any]] = field(default_factory=list)
     generated: float = 0.0
     """Tokens generated since the server started."""
@@ -63,6 +64,10 @@ def look(client: Client, admin: Client, before: Picture | None = None) -> Pictur
     for name, labels, value in samples:
         if name == "mull_running":
             engines.setdefault(labels["model"], {})["requests"] = value
+        elif name == "mull_replica_up":
+            gauges = engines.setdefault(labels["model"], {})
+            gauges["replicas"] = gauges.get("replicas", 0) + 1
+            gauges["up"] = gauges.get("up", 0) + value
         elif name in ENGINE:
             engines.setdefault(labels["model_name"], {})[ENGINE[name]] = value
     generated = _sum(samples, GENERATED)

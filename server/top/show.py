@@ -42,11 +42,12 @@ def _table(*titles: str) -> Table:
 
 
 def _engines(picture: Picture) -> Table:
-    table = _table("model", "requests", "in the engine", "queue", "cache")
+    table = _table("model", "replicas", "requests", "in the engine", "queue", "cache")
     for name, gauges in sorted(picture.engines.items()):
         cache = gauges.get("cache")
         table.add_row(
             Text(printable(name)),
+            f"{gauges['up']:.0f} of {gauges['replicas']:.0f}" if "replicas" in gauges else "",
             *(_figure(gauges.get(key)) for key in ("requests", "running", "waiting")),
             "" if cache is None else f"{100 * cache:.0f} %",
         )
