@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import TypeVar
 
 from mull.engines.attempt import Attempt
@@ -203,21 +204,21 @@ class Pool(Sampler):
         Raises:
             EngineUnavailable: there is none, and none comes back in time.
         """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
-                while True:
-                    fit = [r for r in self.replicas if r.serves and (r, r.lives) not in tried]
-                    if fit:
-                        return self._choice(fit, prompt)
-                    if not any(replica.hopeful for replica in self.replicas):
-                        break
-                    self._changed.clear()
-                    await self._changed.wait()
-        raise failure or self._none()
+        deadline = time.monotonic() + PATIENCE
+        while (chosen := self._choice(prompt, tried)) is None:
+            if not any(replica.hopeful for replica in self.replicas):
+                raise failure or self._none()
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), deadline - time.monotonic())
+            except TimeoutError:
+                raise failure or self._none() from None
+        return chosen
 
-    def _choice(self, fit: Sequence[Replica], prompt: Prompt | None) -> Replica:
-        if len(fit) == 1:
-            return fit[0]
+    def _choice(self, prompt: Prompt | None, tried: Sequence[tuple[Replica, int]]) -> Replica | None:
+        fit = [r for r in self._replicas.values() if r.serves and (r, r.lives) not in tried]
+        if len(fit) <= 1:
+            return fit[0] if fit else None
         if prompt is None:
             return min(fit, key=lambda replica: replica.in_flight)
         home = None if prompt.ids is None else self._homes.get(hash(prompt.ids))

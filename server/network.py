@@ -20,7 +20,7 @@ from mull.server.settings import Settings, TLSSettings
 log = logging.getLogger(__name__)
 
 HEAD_SECONDS = 20.0
-"""Seconds in which the head of a request has to come."""
+"""Seconds in which the head of a request has to come, and the rest of one that has been answered."""
 SHOWN = ("x-request-id", "retry-after")
 """Headers of answers that scripts of other origins may read."""
 SENT = ("authorization", "content-type", "x-api-key", "x-request-id", "anthropic-version")
@@ -28,7 +28,7 @@ SENT = ("authorization", "content-type", "x-api-key", "x-request-id", "anthropic
 
 
 class Timely(H11Protocol):
-    """HTTP for clients that take their time: a connection is closed on which no head of a request comes."""
+    """HTTP for clients that take their time: a connection is closed on which no request comes to its end."""
 
     _late: asyncio.TimerHandle | None = None
 
@@ -42,14 +42,20 @@ class Timely(H11Protocol):
         super().data_received(data)
         self._watch()
 
+    def on_response_complete(self) -> None:
+        """An answer has been sent; perhaps before all of the request had come."""
+        super().on_response_complete()
+        if self.conn.our_state is h11.DONE:
+            self._watch()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._unwatch()
         super().connection_lost(exc)
 
     def _watch(self) -> None:
-        """Begin to wait for the rest of a head, or end it; what comes meanwhile does not prolong it."""
-        if self.conn.their_state is not h11.IDLE:
+        """Begin to wait for the rest of a head, or of what is answered, or end it; nothing prolongs it."""
+        if self.conn.their_state is not h11.IDLE and self.conn.our_state is not h11.DONE:
             self._unwatch()
         elif self._late is None and not self.transport.is_closing():
             self._late = self.loop.call_later(HEAD_SECONDS, self.transport.close)

@@ -196,9 +196,6 @@ class Service:
         spent: Turn,
     ) -> Solved:
         plan, metrics, trace = job.plan, self.metrics, Trace()
-        if isinstance(pool := self._generators[plan.model], Pool):
-            # Told at once; a search that is under way waits for its engine to come back.
-            await pool.check()
         if listener is not None:
             trace.listen(listener)
         # A fallback starts over, so nothing may be promised to the client before the verifier has spoken.
@@ -260,6 +257,9 @@ class Service:
 
     async def _answer(self, job: Job, run: Run, heard: _Heard | None) -> Solved:
         down = None
+        if isinstance(pool := self._generators[job.plan.model], Pool):
+            # Told at once; a search that is under way waits for its engine to come back.
+            await pool.check()
         await self._answers.check(job.task.form)
         try:
             answer = await _unwrapped(job.plan.strategy(job.task, run))

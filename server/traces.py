@@ -10,6 +10,7 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -25,6 +26,10 @@ T = TypeVar("T")
 
 PERIOD = 60.0
 """Seconds after which a writer with nothing to write looks for what is too old."""
+PATIENCE = 10.0
+"""Seconds that traces wait for a store that is away, before what comes is lost."""
+AGAIN = 0.5
+"""Seconds until such a store is tried again."""
 LIGHT = ("id", "created", "model", "strategy", "verifier", "status", "stopped", "score", "seconds")
 """Fields of a trace that lists show."""
 
@@ -96,6 +101,8 @@ class TraceStore:
         self._lock = threading.Lock()
         self._queue: queue.Queue[str | None] = queue.Queue(waiting)
         self._pending: dict[str, Make] = {}
+        self._closing = threading.Event()
+        self._away_since: float | None = None
         self._thread = threading.Thread(target=self._work, name="traces", daemon=True)
 
     def open(self) -> None:
@@ -109,6 +116,7 @@ class TraceStore:
 
     def close(self) -> None:
         """Write what waits, and end."""
+        self._closing.set()
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
@@ -199,12 +207,26 @@ class TraceStore:
                 if (name := self._queue.get(timeout=PERIOD)) is None:
                     return
                 try:
-                    self._archive.add(self._pending[name]())
+                    self._add(self._pending[name]())
                 except Exception as error:  # a full disk, text that is no Unicode: the next one may be fine
                     self._drop(name, str(error))
                 else:
                     with self._lock:
                         del self._pending[name]
+
+    def _add(self, trace: Mapping[str, Any]) -> None:
+        """Keep a trace; a store that is away for a moment only loses none."""
+        while True:
+            try:
+                self._archive.add(trace)
+            except StoreUnavailable:
+                now = time.monotonic()
+                self._away_since = self._away_since or now
+                if now - self._away_since > PATIENCE or self._closing.wait(AGAIN):
+                    raise
+            else:
+                self._away_since = None
+                return
 
     def _drop(self, name: str, why: str) -> None:
         with self._lock:

@@ -1,4 +1,4 @@
-"""What a server withstands: each proof starts servers of its own, prints figures, and fails when a promise is broken.
+"""What a server withstands: each proof starts servers, prints figures, and fails when a promise is broken.
 
     python -m benchmarks.reliability crowd [--scripted] [--requests 1000]
     python -m benchmarks.reliability soak [--minutes 20]

@@ -8,7 +8,6 @@ import random
 import time
 
 import aiohttp
-
 from benchmarks.reliability.figures import quantiles, require, table, watching
 from benchmarks.reliability.servers import Server, at_work, serving
 from benchmarks.reliability.traffic import Outcome, ask, body, counted, crowd, questions
@@ -43,7 +42,9 @@ async def run(options: argparse.Namespace) -> None:
         rows = []
         for name, streamed in (("whole", False), ("streamed", True)):
             answered = [o for o in firsts if o.whole and o.streamed is streamed]
-            rows.append((f"{name}: answer", len(answered), *quantiles([o.seconds for o in answered]).values()))
+            rows.append(
+                (f"{name}: answer", len(answered), *quantiles([o.seconds for o in answered]).values())
+            )
             if streamed:
                 begun = [o.first for o in answered if o.first is not None]
                 rows.append(("streamed: first byte", len(begun), *quantiles(begun).values()))

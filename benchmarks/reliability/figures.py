@@ -61,7 +61,9 @@ class Held:
     files: dict[str, list[float]] = field(default_factory=dict)
     """File descriptors of each."""
 
-    def points(self, figure: dict[str, list[float]], name: str, skip: float = 0.0) -> list[tuple[float, float]]:
+    def points(
+        self, figure: dict[str, list[float]], name: str, skip: float = 0.0
+    ) -> list[tuple[float, float]]:
         """Seconds and values, without the first part of them."""
         found = list(zip(self.seconds, figure[name], strict=True))
         return [point for point in found if point[0] >= skip * self.seconds[-1]]

@@ -6,9 +6,9 @@ import argparse
 import asyncio
 import random
 import time
+from collections.abc import Callable
 
 import aiohttp
-
 from benchmarks.reliability.figures import hold, require, table
 from benchmarks.reliability.servers import Server, at_work, serving
 from benchmarks.reliability.traffic import ask, body, questions
@@ -23,6 +23,7 @@ SEARCHES = (
 WITHIN = 1.0
 """Seconds in which nothing may be at work any more."""
 PATIENCE = 30.0
+Condition = Callable[[dict[str, float]], bool]
 MID_SEARCH = 100
 """Engine requests from which on clients are said to leave in mid-search."""
 
@@ -39,28 +40,34 @@ async def run(options: argparse.Namespace) -> None:
     """Measure and print."""
     questions()
     variables = {"MULL_ADMISSION__RUNNING": str(options.running)}
-    async with serving(scripted=options.scripted, **variables) as server, aiohttp.ClientSession() as session:
+    async with (
+        serving(scripted=options.scripted, variables=variables) as server,
+        aiohttp.ClientSession() as session,
+    ):
         rng, rows, slowest = random.Random(0), [], 0.0
         await asyncio.gather(*(ask(session, server, body(rng)) for _ in range(20)))
         for _ in range(options.rounds):
             files = hold(server.process)[1]
-            connections = await asyncio.gather(
-                *(send(server, _long(rng)) for _ in range(options.clients))
-            )
-            await _until(session, server, lambda now: now["running"] + now["waiting"] >= options.clients)
-            await _until(session, server, lambda now: now["engine"] >= MID_SEARCH)
+            connections = await asyncio.gather(*(send(server, _long(rng)) for _ in range(options.clients)))
+            await _until(session, server, _there(options.clients))
+            await _until(session, server, lambda at: at["engine"] >= MID_SEARCH)
             before = await at_work(session, server)
             began = time.monotonic()
             for connection in connections:
                 leave(connection)
-            left = await _until(session, server, lambda now: not any(now.values()))
+            left = await _until(session, server, lambda at: not any(at.values()))
             seconds = time.monotonic() - began
             slowest = max(slowest, seconds)
             await asyncio.sleep(1)
             rows.append(
-                (*(int(value) for value in before.values()), f"{seconds:.2f}", *(int(v) for v in left.values()),
-                 files, hold(server.process)[1])
-            )  # fmt: skip
+                (
+                    *map(int, before.values()),
+                    f"{seconds:.2f}",
+                    *map(int, left.values()),
+                    files,
+                    hold(server.process)[1],
+                )
+            )
         table(
             ("running", "waiting", "in the engine", "seconds until all is 0", "running", "waiting",
              "in the engine", "descriptors before", "after"),
@@ -75,9 +82,12 @@ def _long(rng: random.Random) -> dict[str, object]:
     return body(rng, ttc=rng.choice(SEARCHES)) | {"max_tokens": 400, "ignore_eos": True}
 
 
-async def _until(session: aiohttp.ClientSession, server: Server, condition: object) -> dict[str, float]:
+def _there(clients: int) -> Condition:
+    return lambda at: at["running"] + at["waiting"] >= clients
+
+
+async def _until(session: aiohttp.ClientSession, server: Server, condition: Condition) -> dict[str, float]:
     """What is at work once the condition holds, or patience ends."""
-    assert callable(condition)
     deadline = time.monotonic() + PATIENCE
     while True:
         now = await at_work(session, server)

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +69,11 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def serving(
-    config: str = "", *, scripted: bool = False, folder: Path | None = None, port: int | None = None, **variables: str
+    config: str = "",
+    *,
+    scripted: bool = False,
+    folder: Path | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Server]:
     """A server, ready; without a configuration it has the bundled models.
 
@@ -77,26 +81,25 @@ async def serving(
         config: A `mull.toml`.
         scripted: Whether its model is scripted.
         folder: For its log.
-        port: Its port; a free one by default.
         variables: Of its environment.
     """
-    port = port or free_port()
+    port, environment = free_port(), dict(variables or {})
     with TemporaryDirectory(prefix="mull-") as own:
         place = folder or Path(own)
         if config:
             (place / "mull.toml").write_text(config)
-            variables["MULL_CONFIG"] = str(place / "mull.toml")
+            environment["MULL_CONFIG"] = str(place / "mull.toml")
         command = SCRIPTED if scripted else (*MULL, "serve", "--host", "127.0.0.1")
-        async with running((*command, "--port", str(port)), place / f"{port}.log", **variables) as process:
+        async with running((*command, "--port", str(port)), place / f"{port}.log", **environment) as process:
             server = Server(f"http://127.0.0.1:{port}", process, place / f"{port}.log")
             await answering(server, "/ready")
             yield server
 
 
 @asynccontextmanager
-async def worker(model: str, kind: str, folder: Path, port: int | None = None) -> AsyncIterator[Server]:
+async def worker(model: str, kind: str, folder: Path) -> AsyncIterator[Server]:
     """A verifier worker, ready."""
-    port = port or free_port()
+    port = free_port()
     command = (*MULL, "verifier", "--model", str(MODELS / model), "--kind", kind, "--port", str(port))
     async with running(command, folder / f"{port}.log") as process:
         made = Server(f"http://127.0.0.1:{port}", process, folder / f"{port}.log")
@@ -109,7 +112,7 @@ async def running(command: Sequence[str], log: Path, **variables: str) -> AsyncI
     """A process, asked to end in the end."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MULL_")}
     with log.open("ab") as output:
-        popen = subprocess.Popen(
+        popen = subprocess.Popen(  # noqa: ASYNC220 (returns at once)
             command, stdout=output, stderr=output, start_new_session=True, env=clean | variables
         )
     process = psutil.Process(popen.pid)

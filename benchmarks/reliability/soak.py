@@ -14,7 +14,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
-
 from benchmarks.reliability.figures import Held, quantiles, require, slope, table, watching
 from benchmarks.reliability.servers import Server, at_work, serving
 from benchmarks.reliability.traffic import Outcome, ask, body, counted, crowd, questions
@@ -47,7 +46,7 @@ async def run(options: argparse.Namespace) -> None:
     with TemporaryDirectory(prefix="mull-soak-") as folder:
         variables = {"MULL_TRACES__DIR": f"{folder}/traces", "MULL_BATCHES__DIR": f"{folder}/batches"}
         async with (
-            serving(scripted=options.scripted, folder=Path(folder), **variables) as server,
+            serving(scripted=options.scripted, folder=Path(folder), variables=variables) as server,
             crowd() as session,
         ):
             traffic = Traffic(server, session)
@@ -133,7 +132,10 @@ def _report(traffic: Traffic, held: Held) -> None:
     print(f"{held.seconds[-1] / 60:.1f} minutes: {counted(traffic.outcomes)}")
     print(f"left in the middle: {traffic.left}; bad requests: {dict(sorted(traffic.bad.items()))}; ", end="")
     print(f"batches of 4: {dict(traffic.batches)}")
-    table(("answers", "p50, s", "p90, s", "p99, s", "most, s"), [(len(answered), *quantiles([o.seconds for o in answered]).values())])
+    table(
+        ("answers", "p50, s", "p90, s", "p99, s", "most, s"),
+        [(len(answered), *quantiles([o.seconds for o in answered]).values())],
+    )
     rows = []
     for name in held.memory:
         memory, files = held.points(held.memory, name, SKIP), held.points(held.files, name, SKIP)
@@ -148,7 +150,17 @@ def _report(traffic: Traffic, held: Held) -> None:
         )
     begun = f"after {100 * SKIP:.0f} %"
     table(
-        ("process", "MB at first", begun, "at last", "MB an hour", "descriptors at first", begun, "at last", "an hour"),
+        (
+            "process",
+            "MB at first",
+            begun,
+            "at last",
+            "MB an hour",
+            "descriptors at first",
+            begun,
+            "at last",
+            "an hour",
+        ),
         rows,
     )
 
@@ -159,7 +171,9 @@ def _judge(traffic: Traffic, held: Held, left: dict[str, float], log: str) -> No
     require(not any(o.lost for o in traffic.outcomes), "each is answered whole or refused as documented")
     require(set(traffic.bad) <= {400, 404}, f"bad requests are refused as such: {traffic.bad}")
     require(set(traffic.batches) <= {"completed"}, f"batches complete: {traffic.batches}")
-    wrong = [line for line in log.splitlines() if " ERROR " in line or "Traceback" in line or " is lost" in line]
+    wrong = [
+        line for line in log.splitlines() if " ERROR " in line or "Traceback" in line or " is lost" in line
+    ]
     require(not wrong, f"the log has no errors: {wrong[:3]}")
     for name in held.memory:
         memory = 3600 * slope(held.points(held.memory, name, SKIP))

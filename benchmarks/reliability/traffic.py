@@ -14,7 +14,6 @@ from functools import cache
 from typing import Any
 
 import aiohttp
-
 from benchmarks.reliability.servers import MULL, Server
 
 STRATEGIES: Sequence[tuple[float, Mapping[str, Any]]] = (
@@ -71,7 +70,9 @@ def questions() -> Sequence[str]:
     return [json.loads(line)["question"] for line in lines]
 
 
-def body(rng: random.Random, *, stream: bool | None = None, ttc: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def body(
+    rng: random.Random, *, stream: bool | None = None, ttc: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """A request, by chance one of several kinds."""
     weights, kinds = zip(*STRATEGIES, strict=True)
     chosen = ttc or rng.choices(kinds, weights)[0]
@@ -125,7 +126,9 @@ def _read(answer: bytes, *, streamed: bool) -> tuple[bool, str]:
     events = [json.loads(line) for line in lines if line != "[DONE]"]
     errors = [str(event["error"]["code"]) for event in events if "error" in event]
     ended = [c["finish_reason"] for e in events for c in e.get("choices", ()) if c.get("finish_reason")]
-    return bool(ended) and not errors and lines[-1:] == ["[DONE]"] and len(lines) == len(events) + 1, "".join(errors)
+    return bool(ended) and not errors and lines[-1:] == ["[DONE]"] and len(lines) == len(events) + 1, "".join(
+        errors
+    )
 
 
 def crowd() -> aiohttp.ClientSession:

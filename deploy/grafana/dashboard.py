@@ -325,6 +325,11 @@ ROWS: dict[str, list[Panel]] = {
     ],
     "Traces": [
         Panel(
+            title="Shared store answers",
+            about="1: it does; 0: it does not.",
+            queries={"{{instance}}": last("min", "mull_store_up", "instance")},
+        ),
+        Panel(
             title="Finished requests that could not be kept",
             queries={
                 "{{instance}}": "sum by (instance) (increase(mull_traces_lost_total[$__rate_interval]))"

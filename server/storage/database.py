@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 AWAY = (OperationalError, InterfaceError, InternalError, NoConnection)
-CONNECTION = ("08", "57P", "53300")
+READ_ONLY = "25006"
+CONNECTION = ("08", "57P", "53300", READ_ONLY)
 """How PostgreSQL's codes begin for what concerns a whole connection, not one statement."""
 ENDING = 5.0
 """Seconds in which the transactions under way may end when it is closed."""

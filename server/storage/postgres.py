@@ -6,10 +6,11 @@ from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy import Connection, Engine, create_engine, insert, inspect, select, text
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, text
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.schema import CreateSchema
 
-from mull.server.storage.database import Database
+from mull.server.storage.database import READ_ONLY, Database
 from mull.server.storage.errors import StoreUnavailable
 from mull.server.storage.tables import BATCHES, SHARED, version
 
@@ -63,12 +64,16 @@ def _engine(url: str) -> Engine:
     def connect() -> psycopg.Connection[Any]:
         # Prepared statements and poolers that hand connections around do not go together.
         connection = psycopg.connect(**parameters, prepare_threshold=None)
-        connection.execute(SESSION)
-        connection.commit()
+        try:
+            connection.execute(SESSION)
+            connection.commit()
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     # libpq reads the URL itself, so that all that it allows works and no message of SQLAlchemy's shows it.
-    return create_engine(
+    engine = create_engine(
         "postgresql+psycopg://",
         creator=connect,
         execution_options={"schema_translate_map": {None: SCHEMA}},
@@ -79,6 +84,14 @@ def _engine(url: str) -> Engine:
         pool_size=4,
         pool_timeout=10,
     )
+    event.listen(engine, "handle_error", _standby)
+    return engine
+
+
+def _standby(context: ExceptionContext) -> None:
+    """A server that only reads is not the one any more: connections to it are given up."""
+    if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+        context.is_disconnect = True
 
 
 def _there(connection: Connection) -> bool:

@@ -128,6 +128,7 @@ def test_everything_resolves(
     nothing = {name for query in queries() for name in NAME.findall(query)} - there
     assert nothing <= {
         "mull_refused_total",
+        "mull_store_up",
         "mull_fallbacks_total",
         "mull_verifier_reloads_total",
         "mull_verifier_errors_total",

@@ -15,12 +15,14 @@ class Endless:
     """A service whose searches never end."""
 
     def __init__(self) -> None:
-        self.commit: Callable[[Chunk], None] | None = None
+        self.begun = asyncio.Event()
+        self.commit: Callable[[Chunk], None]
         self.metrics = SimpleNamespace(first_token=SimpleNamespace(labels=lambda *_: self), observe=abs)
         self.observe = abs
 
     async def solve(self, job: Any, *, commit: Callable[[Chunk], None], listener: Any) -> None:
         self.commit = commit
+        self.begun.set()
         await asyncio.Event().wait()
 
 
@@ -31,17 +33,17 @@ async def test_a_stream_ends_although_there_is_news() -> None:
     service: Any = Endless()
     job: Any = SimpleNamespace(task=Task(chat=chat), plan=plan, id="x")
     solving, told = Solving(service, job, heartbeat=60), list[Event]()
+    heard = asyncio.Event()
 
     async def read() -> None:
         async for event in solving.events():
             told.append(event)
+            heard.set()
 
     reading = asyncio.create_task(read())
-    while service.commit is None:
-        await asyncio.sleep(0)
+    await service.begun.wait()
     service.commit(Chunk(text="one "))
-    while not told:
-        await asyncio.sleep(0)
+    await heard.wait()
     assert isinstance(told[0], Text)
     # Both in the same turn of the loop.
     service.commit(Chunk(text="two "))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,10 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
-from mull.server.batches.work import Work
-from mull.server.feedback import FeedbackLog
-from mull.server.traces import TraceStore
 
 if TYPE_CHECKING:
     from tests.server.conftest import Live, Start
@@ -33,14 +31,18 @@ class Wall:
 
 
 @pytest.fixture
-def wall(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wall]:
+def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
     """The clock of everything that asks for the time of day."""
-    made = Wall()
+    made, found = Wall(), 0
     monkeypatch.setattr("time.time", made)
-    for kept in (TraceStore, FeedbackLog, Work):
-        # A default is what it was when the function was made.
-        assert kept.__init__.__kwdefaults__ is not None
-        monkeypatch.setitem(kept.__init__.__kwdefaults__, "clock", made)
+    for name in [name for name in sys.modules if name.startswith("mull.server.")]:
+        for kind in vars(sys.modules[name]).values():
+            # A default is what it was when the function was made.
+            defaults = getattr(getattr(kind, "__init__", None), "__kwdefaults__", None) or {}
+            if defaults.get("clock") is made.real:
+                monkeypatch.setitem(defaults, "clock", made)
+                found += 1
+    assert found >= 3
     return made
 
 
@@ -135,9 +137,9 @@ def test_a_batch_is_worked_off(
 ) -> None:
     with start(batches={"dir": tmp_path}) as live:
         live.script.hold.clear()
-        line = b'{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "mull-tiny", '
-        line += b'"messages": [{"role": "user", "content": "What is one plus one?"}]}}\n'
-        file = live.client.files.create(file=("a.jsonl", line), purpose="batch")
+        asked = {"model": "mull-tiny", "messages": [{"role": "user", "content": "What is one plus one?"}]}
+        line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": asked}
+        file = live.client.files.create(file=("a.jsonl", json.dumps(line).encode()), purpose="batch")
         batch = live.client.batches.create(
             input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
         )

@@ -17,10 +17,18 @@ if TYPE_CHECKING:
 BEAM = {"strategy": "beam_search", "width": 2, "expand": 2}
 
 
-@pytest.fixture
-def live(start: Start, tmp_path: Path) -> Iterator[Live]:
-    with start(traces={"dir": tmp_path}) as live:
+@pytest.fixture(params=["folder", "store"])
+def live(start: Start, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Live]:
+    if request.param == "folder":
+        place: dict[str, Any] = {"traces": {"dir": tmp_path}}
+    else:
+        place = {"store": {"url": request.getfixturevalue("database")}}
+    with start(**place) as live:
         yield live
+
+
+in_a_folder = pytest.mark.parametrize("live", ["folder"], indirect=True)
+in_the_store = pytest.mark.parametrize("live", ["store"], indirect=True)
 
 
 @pytest.fixture
@@ -34,7 +42,7 @@ def send(live: Live, **body: Any) -> Any:
     return live.http.post("/v1/ttc/feedback", json=body)
 
 
-@pytest.mark.parametrize(
+SAID = pytest.mark.parametrize(
     "said",
     [
         {"reference": "2"},
@@ -44,10 +52,24 @@ def send(live: Live, **body: Any) -> Any:
         {"comment": "Danke schön"},
     ],
 )
+
+
+@in_a_folder
+@SAID
 def test_feedback_is_appended_once(live: Live, name: str, tmp_path: Path, said: dict[str, Any]) -> None:
     answers = [send(live, trace_id=name, **said).json() for _ in range(2)]
     assert answers == [{"object": "ttc.feedback", "trace_id": name, "new": new} for new in (True, False)]
     (row,) = map(json.loads, (tmp_path / "feedback.jsonl").read_text("utf-8").splitlines())
+    assert row.pop("created") > 0
+    assert row == {"trace_id": name} | {key: value for key, value in said.items() if value is not None}
+
+
+@in_the_store
+@SAID
+def test_feedback_is_stored_once(live: Live, name: str, said: dict[str, Any]) -> None:
+    answers = [send(live, trace_id=name, **said).json() for _ in range(2)]
+    assert answers == [{"object": "ttc.feedback", "trace_id": name, "new": new} for new in (True, False)]
+    (row,) = live.http.get(f"/v1/ttc/traces/{name}").json()["feedback"]
     assert row.pop("created") > 0
     assert row == {"trace_id": name} | {key: value for key, value in said.items() if value is not None}
 
@@ -82,6 +104,7 @@ def test_feedback_needs_a_trace_that_is_there(live: Live) -> None:
     assert send(live, right=True).json()["error"]["param"] == "trace_id"
 
 
+@in_a_folder
 def test_the_body_is_json(live: Live) -> None:
     post = live.http.post
     assert post("/v1/ttc/feedback", content="{}", headers={"content-type": "text/plain"}).status_code == 415

@@ -1,4 +1,4 @@
-"""Engines and verifiers that talk nonsense, seen by a client: a clean error, exact bills, nothing left over."""
+"""Engines and verifiers that talk nonsense: a clean error for the client, exact bills, nothing left over."""
 
 from __future__ import annotations
 

@@ -23,6 +23,14 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MULL_ADMIN_KEY", KEY)
 
 
+@pytest.fixture(params=["folder", "store"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
+    """Settings of where traces are kept."""
+    if request.param == "folder":
+        return {"traces": {"dir": tmp_path / "kept"}}
+    return {"store": {"url": request.getfixturevalue("database")}}
+
+
 def lines(folder: Path) -> list[dict[str, Any]]:
     return [
         json.loads(line) for path in sorted(folder.glob("traces-*")) for line in path.read_text().splitlines()
@@ -66,8 +74,8 @@ def test_a_search_is_kept_with_all_that_can_be_learned_from_it(start: Start, tmp
     assert all(path.stat().st_mode & 0o077 == 0 for path in (tmp_path / "kept").iterdir())
 
 
-def test_a_trace_can_be_read_as_soon_as_its_answer_is_there(start: Start, tmp_path: Path) -> None:
-    with start(traces={"dir": tmp_path}) as live:
+def test_a_trace_can_be_read_as_soon_as_its_answer_is_there(start: Start, place: dict[str, Any]) -> None:
+    with start(**place) as live:
         for _ in range(20):
             name = live.post().json()["ttc"]["trace_id"]
             assert read(live, name)["id"] == name
@@ -130,8 +138,8 @@ def test_refused_requests_leave_no_trace(start: Start, tmp_path: Path) -> None:
     assert lines(tmp_path) == []
 
 
-def test_traces_are_listed_newest_first_page_by_page(start: Start, tmp_path: Path) -> None:
-    with start(traces={"dir": tmp_path}) as live:
+def test_traces_are_listed_newest_first_page_by_page(start: Start, place: dict[str, Any]) -> None:
+    with start(**place) as live:
         names = [live.post().json()["ttc"]["trace_id"] for _ in range(5)]
         first = live.http.get("/v1/ttc/traces?limit=3", headers=ADMIN).json()
         rest = live.http.get(f"/v1/ttc/traces?limit=3&after={names[2]}", headers=ADMIN).json()
@@ -143,11 +151,11 @@ def test_traces_are_listed_newest_first_page_by_page(start: Start, tmp_path: Pat
     assert "messages" not in first["data"][0]
 
 
-def test_traces_outlive_the_server(start: Start, tmp_path: Path) -> None:
-    with start(traces={"dir": tmp_path}) as live:
+def test_traces_outlive_the_server(start: Start, place: dict[str, Any]) -> None:
+    with start(**place) as live:
         name = live.post(ttc=BEAM).json()["ttc"]["trace_id"]
         live.http.post("/v1/ttc/feedback", json={"trace_id": name, "right": True})
-    with start(traces={"dir": tmp_path}) as live:
+    with start(**place) as live:
         again = live.post().json()["ttc"]["trace_id"]
         assert read(live, name)["strategy"] == "beam_search"
         assert read(live, name)["feedback"][0]["right"] is True
@@ -166,9 +174,9 @@ def test_traces_outlive_the_server(start: Start, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_questions_are_refused_by_name(
-    start: Start, tmp_path: Path, path: str, status: int, param: str
+    start: Start, place: dict[str, Any], path: str, status: int, param: str
 ) -> None:
-    with start(traces={"dir": tmp_path}) as live:
+    with start(**place) as live:
         response = live.http.get(path, headers=ADMIN)
     assert response.status_code == status
     assert response.json()["error"]["param"] == param

@@ -1,0 +1,1 @@
+"""How near mull is to what its engine can give."""
