@@ -21,30 +21,41 @@ KEEP_ALIVE = 3.0
 MOST_BYTES = 2**26
 """Of one JSON object; whoever sends more does not mean to end."""
 
+LONGEST = 2000
+"""Characters of a refusal that are passed on."""
+
 
 class Connection:
     """Calls to one server.
 
     Args:
         root: Address without `/v1`.
-        name: What to call the server in errors: its address stays here.
+        subject: What to call the server in errors: its address stays here.
         api_key: Sent as a bearer token, to this server only: redirects are not followed.
         timeout: Seconds without an answer, or the next part of one, after which it counts as down.
     """
 
-    def __init__(self, root: str, *, name: str, api_key: str | None, timeout: float) -> None:
+    def __init__(self, root: str, *, subject: str, api_key: str | None, timeout: float) -> None:
         self._root = root
-        self._name = name
+        self._subject = subject
         self._timeout = timeout
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE),
-            headers={} if api_key is None else {"Authorization": f"Bearer {api_key}"},
-            timeout=aiohttp.ClientTimeout(total=None),
-        )
+        self._headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+        self._opened: aiohttp.ClientSession | None = None
+
+    @property
+    def _session(self) -> aiohttp.ClientSession:
+        if self._opened is None:
+            self._opened = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE),
+                headers=self._headers,
+                timeout=aiohttp.ClientTimeout(total=None),
+            )
+        return self._opened
 
     async def close(self) -> None:
         """Drop all connections."""
-        await self._session.close()
+        if self._opened is not None:
+            await self._opened.close()
 
     async def get(self, path: str) -> dict[str, Any]:
         """The JSON object at a path; an empty one for an empty body.
@@ -116,7 +127,10 @@ class Connection:
         if response.status == 200:
             return response
         async with response:
-            raise self._refusal(response.status, await self._body(response))
+            refusal = self._refusal(response.status, await self._body(response))
+            if isinstance(refusal, EngineUnavailable):
+                refusal.retry_after = _seconds(response.headers.get("Retry-After"), refusal.retry_after)
+            raise refusal
 
     async def _request(
         self, method: str, path: str, body: Mapping[str, Any] | None
@@ -143,7 +157,7 @@ class Connection:
         """A JSON object that is no error."""
         try:
             found = json.loads(data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._failed("its answer is not JSON") from error
         if not isinstance(found, dict):
             raise self._failed("its answer is not a JSON object")
@@ -159,9 +173,9 @@ class Connection:
             return self._failed(f"it answered {status}")
         try:
             error = json.loads(body)["error"]
-            message, param, code = str(error["message"]), error.get("param"), error.get("code")
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return InvalidRequest(f"the server of model {self._name!r} refused the request ({status})")
+            message, param, code = str(error["message"])[:LONGEST], error.get("param"), error.get("code")
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return InvalidRequest(f"{self._subject} refused the request ({status})")
         return InvalidRequest(
             message,
             param=param if isinstance(param, str) else None,
@@ -169,7 +183,15 @@ class Connection:
         )
 
     def _failed(self, reason: str) -> EngineUnavailable:
-        return EngineUnavailable(f"the server of model {self._name!r} failed: {reason}")
+        return EngineUnavailable(f"{self._subject} failed: {reason}")
+
+
+def _seconds(told: str | None, default: float) -> float:
+    """Seconds of a Retry-After header."""
+    try:
+        return min(max(default, float(told or default)), 3600.0)
+    except ValueError:
+        return default
 
 
 def _reason(error: BaseException) -> str:

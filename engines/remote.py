@@ -90,7 +90,9 @@ class RemoteGenerator(Sampler):
             EngineUnavailable: it does not answer, or does not serve the model.
         """
         root = url.rstrip("/").removesuffix("/v1")
-        connection = Connection(root, name=model, api_key=api_key, timeout=timeout)
+        connection = Connection(
+            root, subject=f"the server of model {model!r}", api_key=api_key, timeout=timeout
+        )
         try:
             served = await _served(connection, model)
             vllm = served.get("owned_by") == "vllm"

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -91,15 +92,24 @@ class FeedbackLog:
             if {**last, "created": None} == {**said, "created": None}:
                 return False
             row = {**said, "created": int(self._clock())}
-            descriptor = os.open(self._path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
-            with open(descriptor, "ab") as file:
-                file.write(self._line(row))
+            self._append(self._line(row))
             self._last.setdefault(feedback.trace_id, {})[feedback.node] = row
             if self._path.stat().st_size > self._most:
                 self._replace([self._line(r) for said_of in self._last.values() for r in said_of.values()])
                 # What counts may be more than that: the next cut comes when the file has doubled.
                 self._most = max(self._most, 2 * self._path.stat().st_size)
         return True
+
+    def _append(self, line: bytes) -> None:
+        descriptor = os.open(self._path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+        size = os.fstat(descriptor).st_size
+        try:
+            with open(descriptor, "ab") as file:
+                file.write(line)
+        except OSError:
+            with suppress(OSError):
+                os.truncate(self._path, size)  # half a line would spoil the next one
+            raise
 
     @staticmethod
     def _line(row: dict[str, Any]) -> bytes:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from hashlib import blake2b
 from urllib.parse import urlsplit
 
+from mull.engines.addresses import addresses
 from mull.engines.pool import Pool
 from mull.engines.remote import RemoteGenerator
 from mull.engines.replica import Replica
@@ -129,12 +129,7 @@ class Roster:
                 raise ConfigurationError(f"urls_file: {error}") from None
             lines = [line.strip() for line in text.splitlines()]
             return [line for line in lines if line.startswith(("http://", "https://"))]
-        parts = urlsplit(self._model.url or "")
-        found = await asyncio.get_running_loop().getaddrinfo(
-            parts.hostname, parts.port or 80, type=socket.SOCK_STREAM
-        )
-        hosts = {f"[{at[0]}]" if family == socket.AF_INET6 else str(at[0]) for family, *_, at in found}
-        return [f"http://{host}:{parts.port or 80}{parts.path}" for host in sorted(hosts)]
+        return await addresses(self._model.url or "")
 
 
 def _label(url: str) -> str:

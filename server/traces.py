@@ -103,6 +103,7 @@ class TraceStore:
         self._pending: dict[str, Make] = {}
         self._closing = threading.Event()
         self._away_since: float | None = None
+        self._losing = False
         self._thread = threading.Thread(target=self._work, name="traces", daemon=True)
 
     def open(self) -> None:
@@ -213,6 +214,9 @@ class TraceStore:
                 else:
                     with self._lock:
                         del self._pending[name]
+                    if self._losing:
+                        log.warning("traces are kept again")
+                        self._losing = False
 
     def _add(self, trace: Mapping[str, Any]) -> None:
         """Keep a trace; a store that is away for a moment only loses none."""
@@ -231,7 +235,9 @@ class TraceStore:
     def _drop(self, name: str, why: str) -> None:
         with self._lock:
             self._pending.pop(name, None)
-        log.warning("trace %s is lost: %s", name, why)
+        if not self._losing:
+            log.warning("trace %s is lost: %s; others that are lost now are counted only", name, why)
+            self._losing = True
         self._on_drop()
 
 

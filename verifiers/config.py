@@ -306,6 +306,7 @@ class _Builder:
             name,
             config.urls,
             kind=config.judges,
+            discover=config.discover,
             timeout=config.timeout,
             tokenizer=self._shared,
         )

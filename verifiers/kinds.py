@@ -163,8 +163,16 @@ class RemoteConfig(Config):
 
     kind: Literal["remote"]
     urls: tuple[Annotated[str, Field(pattern=r"^https?://")], ...] = Field(min_length=1)
+    discover: bool = False
+    """Whether each address that the host of a URL resolves to is a worker."""
     judges: VerifierKind
     timeout: float = Field(30.0, gt=0)
+
+    @model_validator(mode="after")
+    def _plain(self) -> RemoteConfig:
+        if self.discover and not all(url.startswith("http://") for url in self.urls):
+            raise ValueError("discover only goes with urls of http://: certificates are of names")
+        return self
 
 
 class PluginConfig(Config):

@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
-import itertools
-import json
+import logging
 import time
 from collections.abc import Callable, Sequence
-from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from mull.errors import InvalidRequest, VerifierUnavailable
-from mull.memory import Memory
+from mull.engines.addresses import addresses
+from mull.engines.connection import Connection
+from mull.engines.routing import choose, root_of
+from mull.errors import EngineUnavailable, VerifierUnavailable
 from mull.types import Candidate, Score, Task, VerifierKind
 from mull.verifiers.wire import ScoreRequest, ScoreResponse
 
-if TYPE_CHECKING:
-    import aiohttp
-
 REST = 1.0
-"""Seconds for which a worker that failed is asked last."""
-CONNECT = 2.0
-"""Seconds to connect to a worker."""
+"""Seconds for which a worker that failed is asked last, at least."""
+FOUND = 3.0
+"""Seconds for which the addresses behind a name hold."""
 
-
-class _Failed(Exception):
-    """A worker did not give scores; why, and for how long to leave it in peace."""
-
-    def __init__(self, why: str, rest: float = REST) -> None:
-        super().__init__(why)
-        self.rest = rest
+log = logging.getLogger(__name__)
 
 
 class _Worker:
-    def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
+    def __init__(self, url: str, timeout: float) -> None:
+        self.name = url.rstrip("/")
+        self.connection = Connection(self.name, subject="the worker", api_key=None, timeout=timeout)
+        self.in_flight = 0
         self.down_until = 0.0
         self.tokenizer: str | None = None
 
@@ -43,14 +35,15 @@ class _Worker:
 class RemoteVerifier:
     """Scores by asking workers.
 
-    Conversations are dealt to the workers in turn, and each stays with its worker while that answers: its
-    prefix cache and its step scores are there. When a worker fails (refuses, times out, answers 5xx or 429),
-    the next one takes over at once, and the failed one is asked last until it has rested.
+    A conversation stays with one worker while that answers and has no more to do than others: its prefix
+    cache and its step scores are there. When a worker fails (refuses, times out, answers 5xx or 429), the
+    next one takes over at once, and the failed one is asked last until it has rested.
 
     Args:
         name: The verifier's name.
         urls: Base addresses of the workers, all of one model.
         kind: What they judge.
+        discover: Whether each address that the host of a URL resolves to is a worker.
         timeout: Seconds for one worker to answer.
         tokenizer: Fingerprint of the policies' tokenizer. Sampled token ids are sent to workers that have it.
         clock: Seconds that only grow.
@@ -62,6 +55,7 @@ class RemoteVerifier:
         urls: Sequence[str],
         *,
         kind: VerifierKind,
+        discover: bool = False,
         timeout: float = 30.0,
         tokenizer: str | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -70,13 +64,13 @@ class RemoteVerifier:
             raise ValueError("a remote verifier needs at least one worker")
         self.name = name
         self.kind: VerifierKind = kind
-        self._workers = [_Worker(url) for url in urls]
+        self._names = tuple(urls) if discover else ()
+        self._found_until = -float("inf")
         self._timeout = timeout
+        self._workers = [] if discover else [_Worker(url, timeout) for url in urls]
+        self._gone: list[_Worker] = []
         self._tokenizer = tokenizer
         self._clock = clock
-        self._turn = itertools.cycle(range(len(urls)))
-        self._home: Memory[bytes, int] = Memory()
-        self._session: aiohttp.ClientSession | None = None
 
     async def score(self, task: Task, candidates: Sequence[Candidate]) -> list[Score]:
         """One score a candidate, in order.
@@ -88,13 +82,16 @@ class RemoteVerifier:
         if not candidates:
             return []
         reasons = []
-        for worker in self._order(task):
+        for worker in await self._order(task):
+            worker.in_flight += 1
             try:
                 response = await self._ask(worker, task, candidates)
-            except _Failed as failed:
-                worker.down_until = self._clock() + failed.rest
-                reasons.append(f"{worker.url}: {failed}")
+            except EngineUnavailable as failed:
+                worker.down_until = self._clock() + max(REST, failed.retry_after)
+                reasons.append(self._note(worker, failed))
                 continue
+            finally:
+                worker.in_flight -= 1
             worker.down_until = 0.0
             worker.tokenizer = response.tokenizer
             return [each.score() for each in response.scores]
@@ -107,86 +104,73 @@ class RemoteVerifier:
             VerifierUnavailable: none is.
         """
         reasons = []
+        await self._find()
         for worker in self._workers:
             try:
-                await self._call("GET", worker.url + "/health")
-            except _Failed as failed:
-                reasons.append(f"{worker.url}: {failed}")
+                await worker.connection.get("/health")
+            except EngineUnavailable as failed:
+                reasons.append(self._note(worker, failed))
             else:
                 return
         raise self._unavailable(reasons)
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for worker in (*self._workers, *self._gone):
+            await worker.connection.close()
 
-    def _order(self, task: Task) -> list[_Worker]:
+    async def _order(self, task: Task) -> list[_Worker]:
         """The workers to try: the conversation's own first, those that rest last."""
-        text = json.dumps([dict(m) for m in task.chat.messages], sort_keys=True, default=str)
-        key = blake2b(text.encode(errors="replace"), digest_size=16).digest()
-        home = self._home.get(key)
-        if home is None:
-            home = next(self._turn)
-            self._home.put(key, home)
-        ring = self._workers[home:] + self._workers[:home]
-        now = self._clock()
-        return sorted(ring, key=lambda worker: worker.down_until > now)
+        await self._find()
+        now, left, order = self._clock(), list(self._workers), list[_Worker]()
+        awake = [worker for worker in left if worker.down_until <= now]
+        root = root_of(task.chat)
+        for group in (awake, [worker for worker in left if worker not in awake]):
+            while group:
+                order.append(chosen := choose(group, root))
+                group.remove(chosen)
+        return order
+
+    async def _find(self) -> None:
+        """See who there is, if that is to be found out and was not just now."""
+        if not self._names or self._clock() < self._found_until:
+            return
+        self._found_until = self._clock() + FOUND
+        try:
+            urls = [url for name in self._names for url in await addresses(name)]
+        except OSError as error:
+            log.warning("verifier %s: its workers cannot be found: %s", self.name, error)
+            return
+        known = {worker.name: worker for worker in self._workers}
+        self._workers = [known.pop(url, None) or _Worker(url, self._timeout) for url in urls]
+        self._gone += known.values()
+        for worker in [worker for worker in self._gone if not worker.in_flight]:
+            self._gone.remove(worker)
+            await worker.connection.close()
+
+    def _note(self, worker: _Worker, failed: EngineUnavailable) -> str:
+        """Log where a worker is that failed, which is nobody else's business; why it failed is."""
+        log.warning("verifier %s, %s: %s", self.name, worker.name, failed.message)
+        return failed.message
 
     async def _ask(self, worker: _Worker, task: Task, candidates: Sequence[Candidate]) -> ScoreResponse:
         tokenizer = self._tokenizer if worker.tokenizer == self._tokenizer else None
         body = ScoreRequest.of(task, candidates, tokenizer)
-        answer = await self._call("POST", worker.url + "/v1/score", body)
+        answer = await worker.connection.post("/v1/score", body)
         try:
-            response = ScoreResponse.model_validate_json(answer)
+            response = ScoreResponse.model_validate(answer)
         except ValidationError as error:
-            raise _Failed("its answer is not a list of scores") from error
+            raise EngineUnavailable("the worker failed: its answer is not a list of scores") from error
         if response.kind != self.kind:
-            raise _Failed(f"it is an {response.kind} verifier, not {self.kind}")
+            raise EngineUnavailable(f"the worker is an {response.kind} verifier, not {self.kind}")
         if len(response.scores) != len(candidates):
-            raise _Failed(f"{len(response.scores)} scores for {len(candidates)} candidates")
-        return response
-
-    async def _call(self, method: str, url: str, body: dict[str, Any] | None = None) -> bytes:
-        import aiohttp
-
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=CONNECT),
-                connector=aiohttp.TCPConnector(limit=0),
+            raise EngineUnavailable(
+                f"the worker failed: {len(response.scores)} scores for {len(candidates)} candidates"
             )
-        try:
-            async with self._session.request(method, url, json=body, allow_redirects=False) as response:
-                answer = await response.read()
-                if response.status == 400:
-                    raise _refusal(answer)
-                if response.status != 200:
-                    raise _Failed(f"status {response.status}", _rest(response.headers.get("Retry-After")))
-                return answer
-        except TimeoutError as error:
-            raise _Failed("no answer in time") from error
-        except aiohttp.ClientError as error:
-            raise _Failed(str(error) or type(error).__name__) from error
+        return response
 
     def _unavailable(self, reasons: Sequence[str]) -> VerifierUnavailable:
         return VerifierUnavailable(
-            f"verifier {self.name!r}: no worker answers ({'; '.join(reasons)})", name=self.name
+            f"verifier {self.name!r}: no worker answers ({'; '.join(reasons) or 'none is known'})",
+            name=self.name,
         )
-
-
-def _refusal(answer: bytes) -> InvalidRequest:
-    """The worker's error object as an error of ours."""
-    try:
-        error = json.loads(answer)["error"]
-        return InvalidRequest(str(error["message"]), param=error.get("param"), code=error.get("code"))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return InvalidRequest("the verifier refuses the request")
-
-
-def _rest(retry_after: str | None) -> float:
-    """Seconds of a Retry-After header."""
-    try:
-        return max(REST, float(retry_after or REST))
-    except ValueError:
-        return REST

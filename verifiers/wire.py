@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
 
 from mull.types import Candidate, Chat, Finish, Passage, Prompt, Score, Task, VerifierKind
 from mull.verifiers.reading import sampled_ids
@@ -117,9 +117,9 @@ class ScoreOut(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    value: float
-    steps: list[float] = []
-    tokens: int = Field(0, ge=0)
+    value: FiniteFloat
+    steps: list[FiniteFloat] = []
+    tokens: int = Field(0, ge=0, lt=2**31)
     known: bool = True
 
     @classmethod

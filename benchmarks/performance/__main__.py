@@ -13,8 +13,7 @@ import asyncio
 import sys
 
 import uvloop
-
-from benchmarks.performance import page, results
+from benchmarks.performance import page, plots, results
 from benchmarks.performance.measures import INSIDE, OUTSIDE
 from benchmarks.performance.stage import staged
 
@@ -29,11 +28,14 @@ def main() -> int:
     known = sorted((*INSIDE, *OUTSIDE))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", type=int, nargs="+", choices=known, default=known, metavar="MEASURE")
-    parser.add_argument("--draw", action="store_true", help="only make the page from what was measured")
+    parser.add_argument(
+        "--draw", action="store_true", help="only make the page and its plots from what was measured"
+    )
     options = parser.parse_args()
     if not options.draw:
         uvloop.run(measure(options.only, options.rounds))
     page.write(results.read())
+    plots.draw(results.read())
     return 0
 
 

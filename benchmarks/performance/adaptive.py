@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks.performance.figures import Figure, Found, Spread, Target
 from benchmarks.performance.problems import MODELS, MULL, lines
 from benchmarks.performance.servers import serving
+
 from mull.server.bench.spec import RunSpec
 
 PROBLEMS = int(os.environ.get("PROBLEMS", "150"))
@@ -26,8 +27,8 @@ async def measure(rounds: int) -> Found:
         problems = Path(folder) / "problems.jsonl"
         problems.write_text("\n".join(lines(PROBLEMS)) + "\n")
         async with serving() as server:
-            command = [*MULL, "bench", str(problems), "--url", f"{server.url}/v1", "--out", folder, "--candidates"]
-            command += [part for run in runs() for part in ("--run", run)]
+            command = [*MULL, "bench", str(problems), "--url", f"{server.url}/v1"]
+            command += ["--out", folder, "--candidates", *(f"--run={run}" for run in runs())]
             process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
             if await process.wait():
                 raise RuntimeError("mull bench failed")

@@ -9,15 +9,18 @@ from benchmarks.performance.figures import Figure, Found, Target, ratios
 from benchmarks.performance.problems import questions, task
 from benchmarks.performance.stage import Asked, Free, Stage
 from benchmarks.performance.turns import Way, column, in_turns, rate
+
 from mull.strategies.beam_search import BeamSearch
-from mull.strategies.single import Single
+from mull.strategies.majority_vote import MajorityVote
 from mull.types import Task
 
 TARGET = Target(bound=0.9, side="at least")
 SEARCH = BeamSearch(width=4, expand=4, aggregate="last")
 """With `last`, nobody can tell early that a search is over: every one goes on until its beams have ended."""
-SEARCHES = {1: 6, 8: 24}
+SEARCHES = {1: 6, 8: 16}
 """At a time, and in all."""
+ANSWER = 54
+"""Tokens of an answer, on average."""
 
 
 async def measure(stage: Stage, rounds: int) -> Found:
@@ -70,16 +73,9 @@ async def _search(stage: Stage, tasks: list[Task], concurrency: int) -> float:
 
 
 async def _whole(stage: Stage, tasks: list[Task], tokens: int) -> list[Asked]:
-    """Requests for whole answers to the same questions, of as many tokens in all."""
-    found: list[Asked] = []
-    for seed in range(10**6):
-        for each in tasks:
-            asked = await stage.recording(Single(), task(each.chat.question, 1000 * seed + len(found)))
-            found += asked
-            tokens -= sum([await stage.raw(request) for request in asked])
-            if tokens <= 0:
-                return found
-    return found
+    """Requests for whole answers to the same questions, of about as many tokens in all."""
+    vote = MajorityVote(n=round(tokens / len(tasks) / ANSWER))
+    return [request for each in tasks for request in await stage.recording(vote, each)]
 
 
 def _for_each(seconds: list[float], done: list[float]) -> list[float]:

@@ -8,14 +8,23 @@ from typing import Any
 
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
-HEAD = ("| # | measured | value | lowest, highest round | mull | limit | target | |", "|---|---|---:|---:|---:|---:|---:|---|")
+HEAD = (
+    "| # | measured | value | lowest, highest round | mull | limit | target | |",
+    "|---|---|---:|---:|---:|---:|---:|---|",
+)
 
 
 def write(results: Mapping[str, Any], page: Path = PAGE) -> None:
-    """Put the tables of the results into the page."""
+    """Put the tables of the results into the page.
+
+    Raises:
+        ValueError: it does not say where.
+    """
     text = page.read_text("utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"there is no {BEGIN} ... {END} in {page}")
     page.write_text(f"{before}{BEGIN}\n\n{tables(results)}\n{END}{after}", "utf-8")
 
 
@@ -71,9 +80,8 @@ def _notes(figures: Sequence[Mapping[str, Any]]) -> Iterable[str]:
 def _conditions(results: Mapping[str, Any]) -> Iterable[str]:
     seen: dict[str, list[str]] = {}
     for name, result in results.items():
-        how = (
-            f"{result['rounds']} rounds, {result['cores']} cores, {result['vllm']}, load {result['load']} at the end, {result['when'][:10]}"
-        )
+        rounds, load, day = result["rounds"], result["load"], result["when"][:10]
+        how = f"{rounds} rounds, {result['cores']} cores, {result['vllm']}, load {load} at the end, {day}"
         seen.setdefault(how, []).append(name)
     for how, names in seen.items():
         yield f"Measure {', '.join(names)}: {how}."

@@ -16,8 +16,8 @@ from tempfile import TemporaryFile
 
 import aiohttp
 import psutil
-
 from benchmarks.performance.problems import MODELS, MULL
+
 from mull.engines.launch import on_cpu
 
 START, END = 600.0, 60.0
@@ -75,7 +75,7 @@ async def started(
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MULL_")}
     with TemporaryFile() as log:
         began = time.perf_counter()
-        popen = subprocess.Popen(
+        popen = subprocess.Popen(  # noqa: ASYNC220 (it returns at once)
             command, stdout=log, stderr=log, start_new_session=True, env=clean | variables
         )
         url = f"http://127.0.0.1:{port}"

@@ -8,7 +8,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,8 +19,6 @@ from benchmarks.reliability.servers import Server, at_work, serving
 from benchmarks.reliability.traffic import Outcome, ask, body, counted, crowd, questions
 from benchmarks.reliability.wire import leave, send
 
-CLIENTS = 8
-"""Clients at a time; each does one thing after the other."""
 SKIP = 0.25
 """Part of the time after which memory has to be steady: caches fill in the beginning."""
 MEGABYTES_AN_HOUR = 60.0
@@ -37,6 +35,9 @@ BAD = (
 def options(parser: argparse.ArgumentParser) -> None:
     """Its options."""
     parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument(
+        "--clients", type=int, default=8, help="at a time; each does one thing after the other"
+    )
     parser.add_argument("--scripted", action="store_true", help="a scripted model instead of vLLM")
 
 
@@ -54,7 +55,7 @@ async def run(options: argparse.Namespace) -> None:
             async with watching(server.processes, period=5.0) as held:
                 until = time.monotonic() + 60 * options.minutes
                 async with asyncio.TaskGroup() as group:
-                    for _ in range(CLIENTS):
+                    for _ in range(options.clients):
                         group.create_task(traffic.go_on(until))
             _report(traffic, held)
             await asyncio.sleep(2)
@@ -142,27 +143,28 @@ def _report(traffic: Traffic, held: Held) -> None:
         rows.append(
             (
                 name,
-                *(f"{value:.0f}" for value in (held.memory[name][0], memory[0][1], memory[-1][1])),
-                f"{3600 * slope(memory):+.1f}",
-                *(int(value) for value in (held.files[name][0], files[0][1], files[-1][1])),
-                f"{3600 * slope(files):+.1f}",
+                *_quarters(held.memory[name]),
+                f"{3600 * slope(memory):+.0f}",
+                *_quarters(held.files[name]),
+                f"{3600 * slope(files):+.0f}",
             )
         )
-    begun = f"after {100 * SKIP:.0f} %"
+    times = ("at first", "25 %", "50 %", "75 %", "100 %")
     table(
         (
             "process",
-            "MB at first",
-            begun,
-            "at last",
-            "MB an hour",
-            "descriptors at first",
-            begun,
-            "at last",
+            *(f"MB {at}" for at in times),
+            "an hour",
+            *(f"descriptors {at}" for at in times),
             "an hour",
         ),
         rows,
     )
+
+
+def _quarters(values: Sequence[float]) -> list[str]:
+    """The values at the beginning, after each quarter, and at the end."""
+    return [f"{values[min(len(values) - 1, part * len(values) // 4)]:.0f}" for part in range(5)]
 
 
 def _judge(traffic: Traffic, held: Held, left: dict[str, float], log: str) -> None:
@@ -179,4 +181,4 @@ def _judge(traffic: Traffic, held: Held, left: dict[str, float], log: str) -> No
         memory = 3600 * slope(held.points(held.memory, name, SKIP))
         require(memory <= MEGABYTES_AN_HOUR, f"{name} keeps its memory: {memory:+.0f} MB an hour")
         files = held.points(held.files, name, SKIP)
-        require(abs(slope(files)) * 3600 <= 30, f"{name} keeps its file descriptors")
+        require(3600 * slope(files) <= 30, f"{name} keeps its file descriptors")

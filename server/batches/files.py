@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 from contextlib import AsyncExitStack
@@ -26,6 +27,9 @@ from mull.server.query import whole_number
 from mull.server.reload import Conflict
 from mull.server.reply import as_json
 from mull.server.settings import BatchSettings
+from mull.server.storage.errors import StoreUnavailable
+
+log = logging.getLogger(__name__)
 
 MOST = 10_000
 UNSAFE = re.compile(r"[\x00-\x1f\x7f\"\\]")
@@ -65,6 +69,9 @@ class Files:
                 expires_at=now + min(kept, asked.expires_after.seconds if asked.expires_after else kept),
             )
             await self._store.add_file(Written(file=file, draft=draft))
+        except OSError as error:
+            log.error("a file cannot be kept: %s", error)
+            raise StoreUnavailable() from None
         finally:
             await asyncio.to_thread(draft.unlink, missing_ok=True)
         return as_json(file.to_dict())

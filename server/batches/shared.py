@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from sqlalchemy import Connection, select
 
 from mull.server.batches.folder import Folder
 from mull.server.batches.objects import Written
 from mull.server.batches.sql import SQLStore
+from mull.server.batches.temporary import TemporaryFolder
 from mull.server.storage.database import Database
 from mull.server.storage.tables import contents
 
@@ -30,18 +30,18 @@ class SharedStore(SQLStore):
 
     def __init__(self, database: Database, *, lease: float) -> None:
         super().__init__(database, lease=lease)
-        self._temporary: TemporaryDirectory[str] | None = None
+        self._temporary: TemporaryFolder | None = None
 
     async def open(self) -> None:
-        self._temporary = await asyncio.to_thread(TemporaryDirectory, prefix="mull-")
+        self._temporary = await asyncio.to_thread(TemporaryFolder)
 
     async def close(self) -> None:
         if self._temporary is not None:
-            await asyncio.to_thread(self._temporary.cleanup)
+            await asyncio.to_thread(self._temporary.close)
 
     def draft(self) -> Path:
         assert self._temporary is not None
-        return Folder(Path(self._temporary.name)).draft()
+        return Folder(self._temporary.path).draft()
 
     @asynccontextmanager
     async def local(self, name: str) -> AsyncIterator[Path]:

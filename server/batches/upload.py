@@ -80,7 +80,9 @@ class Form:
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         if self._name is None:
-            self._sink.write(data[start:end])
+            left = memoryview(data)[start:end]
+            while left:  # a disk that is nearly full takes a part, and says no to the rest
+                left = left[self._sink.write(left) :]
             return
         self._take(end - start)
         self._text += data[start:end]

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from pydantic_core import to_json
 
 from mull.server.feedback import Feedback, FeedbackLog
+from mull.server.storage.errors import StoreUnavailable
 from mull.server.traces import light, unknown
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,11 @@ class TraceFiles:
         self._feedback.open(not_before=self._clock() - self._max_age)
 
     async def call(self, work: Callable[[], T]) -> T:
-        return await asyncio.to_thread(work)
+        try:
+            return await asyncio.to_thread(work)
+        except OSError as error:
+            log.error("traces or feedback cannot be read or written: %s", error)
+            raise StoreUnavailable() from None
 
     def get(self, name: str) -> dict[str, Any]:
         place = self._find(name)

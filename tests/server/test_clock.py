@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,6 +110,10 @@ def traces(live: Live) -> list[str]:
     return [row["id"] for row in listed["data"]]
 
 
+def _keeps(live: Live, count: int) -> bool:
+    return len(traces(live)) == count
+
+
 @pytest.mark.parametrize("jump", [HOUR, -HOUR], ids=["on", "back"])
 def test_what_is_kept_stays(
     start: Start, wall: Wall, jump: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -124,7 +129,7 @@ def test_what_is_kept_stays(
             wall.ahead = now - wall.real() + ahead
             before = len(traces(live))
             assert live.post().status_code == 200
-            until(lambda before=before: len(traces(live)) == before + 1)
+            until(partial(_keeps, live, before + 1))
         kept = traces(live)
     assert len(set(kept)) == 3
     with start(traces={"dir": tmp_path}) as live:

@@ -15,7 +15,6 @@ from tests.engines.hostile import STREAM, Answer, Hostile, endless, hostile, raw
 from mull.errors import InvalidRequest, VerifierUnavailable
 from mull.verifiers.remote import RemoteVerifier
 
-pytestmark = pytest.mark.xfail(reason="not all of it is checked yet", strict=False)
 Make = Callable[..., Any]
 
 

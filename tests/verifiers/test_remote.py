@@ -10,12 +10,14 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
+from mull.engines.routing import choose, root_of
 from mull.errors import InvalidRequest, VerifierUnavailable
 from mull.types import Chat, Passage, Task
 from mull.verifiers.remote import RemoteVerifier
@@ -38,13 +40,22 @@ def ask(task: Make, candidate: Make) -> Make:
     return score
 
 
+@dataclass
+class Worker:
+    name: str
+    in_flight: int = 0
+
+
 @pytest_asyncio.fixture
 async def workers(scripted: Make, serving: Make) -> AsyncIterator[list[tuple[str, Any]]]:
-    """Two workers: their addresses and their verifiers."""
+    """Two workers: their addresses and their verifiers; the usual question is at home at the first."""
     async with AsyncExitStack() as stack:
         verifiers = [scripted(), scripted()]
         urls = [await stack.enter_async_context(serving(create_app(v, tokenizer="abc"))) for v in verifiers]
-        yield list(zip(urls, verifiers, strict=True))
+        chat = Chat(messages=({"role": "user", "content": "2 + 3?"},))
+        home = choose([Worker(url) for url in urls], root_of(chat))
+        found = list(zip(urls, verifiers, strict=True))
+        yield sorted(found, key=lambda worker: worker[0] != home.name)
 
 
 @pytest_asyncio.fixture
@@ -80,7 +91,7 @@ async def test_the_task_arrives_as_it_was_sent(
     )
     sent = Task(chat=chat, reference="5", answer="boxed")
     await remote.score(sent, [candidate("5", "length"), candidate("", None)])
-    ((arrived, (cut, root)),) = workers[0][1].seen
+    ((arrived, (cut, root)),) = [each for _, verifier in workers for each in verifier.seen]
     assert (arrived.chat, arrived.reference, arrived.answer) == (chat, "5", "boxed")
     assert (cut.finish, root.finish) == ("length", "step")
 
@@ -90,16 +101,23 @@ async def test_ids_are_sent_once_the_workers_tokenizer_is_known_to_be_ours(
 ) -> None:
     for _ in range(2):
         await remote.score(task(), [candidate("5", ids=(7, 8))])
-    assert [seen[1][0].prompt.ids for seen in workers[0][1].seen] == [None, (7, 8)]
+    seen = [each for _, verifier in workers for each in verifier.seen]
+    assert [candidates[0].prompt.ids for _, candidates in seen] == [None, (7, 8)]
 
 
-async def test_conversations_take_turns_and_stay(
+async def test_conversations_are_spread_and_stay(
     remote: RemoteVerifier, workers: list[tuple[str, Any]], ask: Make
 ) -> None:
-    for question in ("a", "b", "a", "b", "c", "a"):
-        await ask(remote, question)
+    for _ in range(3):
+        for question in range(20):
+            await ask(remote, str(question))
     questions = [[task.chat.question for task, _ in verifier.seen] for _, verifier in workers]
-    assert questions == [["a", "a", "c", "a"], ["b", "b"]]
+    first, second = map(set, questions)
+    # One of them has all twenty once in half a million runs.
+    assert first
+    assert second
+    assert not first & second
+    assert sum(map(len, questions)) == 60
 
 
 @pytest.mark.parametrize("error", [VerifierUnavailable("overloaded", name="scripted"), RuntimeError("bug")])
@@ -126,14 +144,41 @@ async def test_a_rested_worker_is_asked_again(workers: list[tuple[str, Any]], as
 
 
 async def test_when_all_fail_the_verifier_is_named_and_every_reason_given(
-    remote: RemoteVerifier, workers: list[tuple[str, Any]], ask: Make
+    remote: RemoteVerifier, workers: list[tuple[str, Any]], ask: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _, verifier in workers:
         verifier.error = VerifierUnavailable("overloaded", name="scripted")
     with pytest.raises(VerifierUnavailable) as caught:
         await ask(remote)
     assert caught.value.name == "far"
-    assert all(url in caught.value.message for url, _ in workers)
+    assert caught.value.message.count("it answered 503") == 2
+    # Where the workers are is for the log alone.
+    assert not any(url in caught.value.message for url, _ in workers)
+    assert all(url in caplog.text for url, _ in workers)
+
+
+async def test_workers_are_found_by_name(
+    workers: list[tuple[str, Any]], ask: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, found = 0.0, [workers[0][0]]
+
+    async def addresses(url: str) -> list[str]:
+        assert url == "http://workers:8001"
+        if not found:
+            raise OSError("no such name")
+        return found
+
+    monkeypatch.setattr("mull.verifiers.remote.addresses", addresses)
+    remote = RemoteVerifier("far", ["http://workers:8001"], kind="process", discover=True, clock=lambda: now)
+    await remote.check()
+    for other in (workers[1][0], None):
+        assert await ask(remote) == [0.5]
+        found[:] = [] if other is None else [other]
+        now += 10
+    # What cannot be resolved says nothing.
+    assert await ask(remote) == [0.5]
+    assert [len(verifier.seen) for _, verifier in workers] == [1, 2]
+    await remote.close()
 
 
 async def test_a_bad_request_is_the_callers_and_no_reason_to_ask_another(

@@ -8,16 +8,19 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from mull.server.batches import temporary
 from mull.server.batches.objects import Batch, Outcome, Status, StoredFile, Tokens, Written
 from mull.server.batches.part import BatchPart
 from mull.server.batches.shared import SharedStore
 from mull.server.batches.sql import SQLStore
 from mull.server.batches.sqlite import SQLiteStore
+from mull.server.batches.temporary import TemporaryFolder
 from mull.server.callers import Caller
 from mull.server.live import RunningRequests
 from mull.server.settings import load
@@ -257,6 +260,24 @@ async def test_what_is_taken_over_is_nobody_elses(database: str) -> None:
     await slow.close()
     for each in databases:
         each.close()
+
+
+def test_what_a_killed_server_left_behind_is_removed_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(temporary, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(temporary, "mkdtemp", lambda prefix: mkdtemp(prefix=prefix, dir=tmp_path))
+    living = TemporaryFolder()
+    (tmp_path / "mull-store-killed").mkdir()
+    for name in ("lock", "draft-x.part"):
+        (tmp_path / "mull-store-killed" / name).touch()
+    (tmp_path / "mull-store-other").mkdir()
+    own = TemporaryFolder()
+    assert own.path.stat().st_mode & 0o077 == 0
+    assert set(tmp_path.iterdir()) == {living.path, own.path, tmp_path / "mull-store-other"}
+    for folder in (living, own):
+        folder.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["mull-store-other"]
 
 
 async def test_what_is_too_old_goes_but_not_what_is_needed(opened: Opened) -> None:
