@@ -137,13 +137,13 @@ class RemoteVerifier:
             return
         self._found_until = self._clock() + FOUND
         try:
-            urls = [url for name in self._names for url in await addresses(name)]
+            urls = [url for name in self._names for url in await addresses(name.rstrip("/"))]
         except OSError as error:
             log.warning("verifier %s: its workers cannot be found: %s", self.name, error)
             return
         known = {worker.name: worker for worker in self._workers}
-        self._workers = [known.pop(url, None) or _Worker(url, self._timeout) for url in urls]
-        self._gone += known.values()
+        self._workers = [known[url] if url in known else _Worker(url, self._timeout) for url in urls]
+        self._gone += [worker for url, worker in known.items() if url not in urls]
         for worker in [worker for worker in self._gone if not worker.in_flight]:
             self._gone.remove(worker)
             await worker.connection.close()

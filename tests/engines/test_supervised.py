@@ -77,7 +77,7 @@ async def test_pauses_grow_while_it_does_not_start(monkeypatch: pytest.MonkeyPat
         pauses.append(seconds)
         await sleep(0)
 
-    monkeypatch.setattr(module.asyncio, "sleep", noting)
+    monkeypatch.setattr("mull.engines.supervised.asyncio.sleep", noting)
     engines = Engines()
     engines.broken = True
     supervised = Supervised("x", engines.started[0], start=engines.start, stop=engines.stop)
