@@ -21,6 +21,9 @@ KEEP_ALIVE = 3.0
 MOST_BYTES = 2**26
 """Of one JSON object; whoever sends more does not mean to end."""
 
+MOST_STREAMED = 2**30
+"""Of all events of one answer."""
+
 LONGEST = 2000
 """Characters of a refusal that are passed on."""
 
@@ -39,17 +42,22 @@ class Connection:
         self._root = root
         self._subject = subject
         self._timeout = timeout
-        self._headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
         self._opened: aiohttp.ClientSession | None = None
+
+        # The key is nowhere but in what is sent.
+        def start() -> aiohttp.ClientSession:
+            return aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE),
+                headers={} if api_key is None else {"Authorization": f"Bearer {api_key}"},
+                timeout=aiohttp.ClientTimeout(total=None),
+            )
+
+        self._start = start
 
     @property
     def _session(self) -> aiohttp.ClientSession:
         if self._opened is None:
-            self._opened = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE),
-                headers=self._headers,
-                timeout=aiohttp.ClientTimeout(total=None),
-            )
+            self._opened = self._start()
         return self._opened
 
     async def close(self) -> None:
@@ -81,7 +89,7 @@ class Connection:
             InvalidRequest: the server blames the body.
             EngineUnavailable: it does not answer, or not as it should.
         """
-        rest = b""
+        rest, size = b"", 0
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout
         try:
@@ -94,7 +102,8 @@ class Connection:
                     if not data:
                         return
                     *lines, rest = (rest + data).split(b"\n")
-                    if len(rest) > MOST_BYTES:
+                    size += len(data)
+                    if len(rest) > MOST_BYTES or size > MOST_STREAMED:
                         raise self._failed("its answer does not end")
                     for line in lines:
                         if not line.startswith(b"data:"):
@@ -178,8 +187,8 @@ class Connection:
             return InvalidRequest(f"{self._subject} refused the request ({status})")
         return InvalidRequest(
             message,
-            param=param if isinstance(param, str) else None,
-            code=code if isinstance(code, str) else None,
+            param=param[:LONGEST] if isinstance(param, str) else None,
+            code=code[:100] if isinstance(code, str) else None,
         )
 
     def _failed(self, reason: str) -> EngineUnavailable:

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
+from mull.engines import told
 from mull.engines.connection import Connection
 from mull.engines.fields import constrained, other_fields, vllm_fields
 from mull.engines.prompts import Template, fitting, images_in, text_only, too_long
@@ -96,11 +97,11 @@ class RemoteGenerator(Sampler):
         try:
             served = await _served(connection, model)
             vllm = served.get("owned_by") == "vllm"
-            told = served.get("max_model_len")
+            length = served.get("max_model_len")
             return cls(
                 connection,
                 model=model,
-                context=context or (told if isinstance(told, int) else UNKNOWN_CONTEXT),
+                context=context or (length if type(length) is int and length > 0 else UNKNOWN_CONTEXT),
                 vllm=vllm,
                 tokenizes=vllm and await _tokenizes(connection, model),
                 images=images,
@@ -207,7 +208,7 @@ class RemoteGenerator(Sampler):
                     events += 1
                     if events > most + BESIDE_TOKENS:
                         raise self._strange("its answer does not end")
-                    self._update(request, event, transcript)
+                    self._update(request, event, transcript, most)
                     yield
             if request.reason is None:
                 raise self._strange("its answer ended early")
@@ -283,34 +284,45 @@ class RemoteGenerator(Sampler):
             return {**settings, **vllm_fields(constrained(sampling)), **own}
         return {**settings, **other_fields(sampling.extra)}
 
-    def _update(self, request: Request, event: Mapping[str, Any], transcript: Transcript | None) -> None:
+    def _update(
+        self, request: Request, event: Mapping[str, Any], transcript: Transcript | None, most: int
+    ) -> None:
         try:
-            for choice in event["choices"]:
-                piece = choice["text"] if transcript is None else transcript.write(choice["delta"])
-                ids = [int(id) for id in choice.get("token_ids") or ()]
+            for choice in told.only(event["choices"]):
+                piece = told.text(choice["text"]) if transcript is None else transcript.write(choice["delta"])
+                ids = told.ids(choice.get("token_ids"), most - len(request.ids))
+                reason = told.reason(choice.get("finish_reason"))
+                if request.reason is not None and (piece or reason):
+                    raise ValueError("more than its end")
                 request.text += piece
                 request.ids += ids
                 # Without ids a piece is taken for a token until the server tells the usage in the end.
                 request.usage += Usage(completion=len(ids) if self._vllm else bool(piece))
                 if logprobs := choice.get("logprobs"):
-                    most = request.sampling.logprobs or 0
+                    alternatives = request.sampling.logprobs or 0
                     request.logprobs += (
-                        _of_completion(logprobs, ids, most) if transcript is None else _of_chat(logprobs, ids)
+                        _of_completion(logprobs, ids, alternatives)
+                        if transcript is None
+                        else _of_chat(logprobs, ids)
                     )
-                if choice.get("finish_reason"):
-                    request.reason, request.stop = choice["finish_reason"], choice.get("stop_reason")
+                if reason is not None:
+                    request.reason, request.stop = reason, choice.get("stop_reason")
                     if transcript is not None:
                         request.text += transcript.end()
-                        request.reason = ENDINGS.get(request.reason, request.reason)
-            if told := event.get("usage"):
-                details = told.get("prompt_tokens_details") or {}
-                request.usage = Usage(
-                    prompt=int(told["prompt_tokens"]),
-                    cached=int(details.get("cached_tokens") or 0),
-                    completion=int(told["completion_tokens"]),
-                )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise self._strange(f"its answer makes no sense ({type(error).__name__})") from error
+                        request.reason = ENDINGS.get(reason, reason)
+            if used := event.get("usage"):
+                request.usage = self._usage(used, request.ids)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            why = str(error) if type(error) is ValueError else type(error).__name__
+            raise self._strange(f"its answer makes no sense ({why[:100]})") from error
+
+    def _usage(self, used: Mapping[str, Any], ids: Sequence[int]) -> Usage:
+        """What the server says that it used: no fewer tokens than it has named."""
+        details = used.get("prompt_tokens_details") or {}
+        prompt = told.count(used["prompt_tokens"], self.context, what="prompt tokens")
+        completion = told.count(used["completion_tokens"], self.context, what="tokens")
+        cached = told.count(details.get("cached_tokens") or 0, prompt, what="cached tokens")
+        return Usage(prompt=prompt, cached=cached, completion=max(completion, len(ids)))
 
     def _require_tokenizer(self) -> None:
         if not self._tokenizes:
@@ -331,12 +343,13 @@ def _of_completion(logprobs: Mapping[str, Any], ids: Sequence[int], most: int) -
     found = []
     tops = logprobs.get("top_logprobs") or [{}] * len(ids)
     for id, token, own, top in zip(ids, logprobs["tokens"], logprobs["token_logprobs"], tops, strict=True):
-        ranked = sorted((top or {}).items(), key=lambda option: -option[1])[:most]
+        options = [(text, told.logprob(value)) for text, value in (top or {}).items()]
+        ranked = sorted(options, key=lambda option: -option[1])[:most]
         found.append(
             TokenLogprob(
-                token=token,
+                token=told.text(token),
                 id=id,
-                logprob=own,
+                logprob=told.logprob(own),
                 top=tuple((text, id if text == token else NO_ID, value) for text, value in ranked),
             )
         )
@@ -344,18 +357,22 @@ def _of_completion(logprobs: Mapping[str, Any], ids: Sequence[int], most: int) -
 
 
 def _of_chat(logprobs: Mapping[str, Any], ids: Sequence[int]) -> list[TokenLogprob]:
-    told = logprobs.get("content") or []
+    content = logprobs.get("content") or []
     return [
         TokenLogprob(
-            token=own["token"],
+            token=told.text(own["token"]),
             id=id,
-            logprob=own["logprob"],
+            logprob=told.logprob(own["logprob"]),
             top=tuple(
-                (option["token"], id if option["token"] == own["token"] else NO_ID, option["logprob"])
+                (
+                    told.text(option["token"]),
+                    id if option["token"] == own["token"] else NO_ID,
+                    told.logprob(option["logprob"]),
+                )
                 for option in own.get("top_logprobs") or ()
             ),
         )
-        for own, id in zip(told, ids or [NO_ID] * len(told), strict=True)
+        for own, id in zip(content, ids or [NO_ID] * len(content), strict=True)
     ]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mull.answers.splitter import CLOSE, OPEN
+from mull.engines import told
 from mull.form import Thoughts
 
 THOUGHTS = Thoughts()
@@ -26,13 +27,18 @@ class Transcript:
         self._arguments = False
 
     def write(self, delta: Mapping[str, Any]) -> str:
-        """What a delta adds to the text."""
+        """What a delta adds to the text.
+
+        Raises:
+            ValueError: something in it is no text.
+        """
         text = ""
-        if (thought := delta.get("reasoning") or delta.get("reasoning_content")) and not self._begun:
-            text += ("" if self._thinking else THOUGHTS.open) + str(thought)
+        thought = told.text(delta.get("reasoning") or delta.get("reasoning_content"))
+        if thought and not self._begun:
+            text += ("" if self._thinking else THOUGHTS.open) + thought
             self._thinking = True
-        if content := delta.get("content"):
-            text += self.end() + str(content)
+        if content := told.text(delta.get("content")):
+            text += self.end() + content
             self._begun = True
         for call in delta.get("tool_calls") or ():
             text += self._write_call(call)
@@ -51,6 +57,6 @@ class Transcript:
         if index != self._call:
             text = self.end() + f'{CALL}{{"name": {json.dumps(function.get("name"))}, "arguments": '
             self._call, self._arguments, self._begun = index, False, True
-        arguments = str(function.get("arguments") or "")
+        arguments = told.text(function.get("arguments"))
         self._arguments = self._arguments or bool(arguments)
         return text + arguments

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
+from dataclasses import dataclass
 
 from benchmarks.performance.figures import Figure, Found, Target, ratios
 from benchmarks.performance.problems import questions, task
@@ -17,8 +17,9 @@ from mull.types import Task
 TARGET = Target(bound=0.9, side="at least")
 SEARCH = BeamSearch(width=4, expand=4, aggregate="last")
 """With `last`, nobody can tell early that a search is over: every one goes on until its beams have ended."""
-SEARCHES = {1: 6, 8: 16}
-"""At a time, and in all."""
+SEARCHES = {1: 2, 8: 12}
+"""At a time, and in one part of a round."""
+PARTS = 3
 ANSWER = 54
 """Tokens of an answer, on average."""
 
@@ -27,17 +28,16 @@ async def measure(stage: Stage, rounds: int) -> Found:
     """At two levels of concurrency."""
     figures = []
     for concurrency, count in SEARCHES.items():
-        tasks = [task(question, seed) for seed, question in enumerate(questions(count))]
-        steps = [request for each in tasks for request in await stage.recording(SEARCH, each, Free())]
-        tokens = await _search(stage, tasks, concurrency)
-        whole = await _whole(stage, tasks, int(tokens))
+        asked = questions(count * PARTS)
+        tasks = [[task(q, seed) for seed, q in enumerate(asked[part::PARTS])] for part in range(PARTS)]
+        work = [await _work(stage, part, concurrency) for part in tasks]
         busy = concurrency * SEARCH.width * SEARCH.expand
         ways: dict[str, Way] = {
-            "answers": partial(stage.raw_all, whole, busy),
-            "mull": partial(_search, stage, tasks, concurrency),
-            "steps": partial(stage.raw_all, steps, busy),
+            "answers": lambda part, work=work, busy=busy: stage.raw_all(work[part].answers, busy),
+            "mull": lambda part, tasks=tasks, at=concurrency: search(stage, tasks[part], at),
+            "steps": lambda part, work=work, busy=busy: stage.raw_all(work[part].steps, busy),
         }
-        taken = await in_turns(ways, rounds)
+        taken = await in_turns(ways, rounds, PARTS)
         ours = rate(taken, "mull")
         for name, what, target in (
             ("answers", "whole answers", TARGET),
@@ -63,19 +63,33 @@ async def measure(stage: Stage, rounds: int) -> Found:
     return Found(figures=figures)
 
 
-async def _search(stage: Stage, tasks: list[Task], concurrency: int) -> float:
+async def search(stage: Stage, tasks: list[Task], at_a_time: int) -> float:
+    """Solve tasks, so many at a time; the number of tokens."""
     waiting = iter(tasks)
 
     async def worker() -> int:
         return sum([(await stage.solve(SEARCH, each, Free())).usage.completion for each in waiting])
 
-    return sum(await asyncio.gather(*(worker() for _ in range(concurrency))))
+    return sum(await asyncio.gather(*(worker() for _ in range(at_a_time))))
 
 
-async def _whole(stage: Stage, tasks: list[Task], tokens: int) -> list[Asked]:
-    """Requests for whole answers to the same questions, of about as many tokens in all."""
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What the engine is asked without mull."""
+
+    steps: list[Asked]
+    """The steps of the searches."""
+    answers: list[Asked]
+    """Whole answers to the same questions, of about as many tokens in all."""
+
+
+async def _work(stage: Stage, tasks: list[Task], at_a_time: int) -> Work:
+    stage.recorded.asked.clear()
+    tokens = await search(stage, tasks, at_a_time)
+    steps = list(stage.recorded.asked)
     vote = MajorityVote(n=round(tokens / len(tasks) / ANSWER))
-    return [request for each in tasks for request in await stage.recording(vote, each)]
+    answers = [request for each in tasks for request in await stage.recording(vote, each)]
+    return Work(steps=steps, answers=answers)
 
 
 def _for_each(seconds: list[float], done: list[float]) -> list[float]:

@@ -106,13 +106,13 @@ async def wall_time(stage: Stage, rounds: int) -> Found:
     asked = {n: await stage.recording(MajorityVote(n=n), question) for n in SIZES}
 
     def ours(n: int) -> Callable[[], Awaitable[float]]:
-        async def way() -> float:
+        async def way(_: int) -> float:
             return (await stage.solve(MajorityVote(n=n), question)).usage.completion
 
         return way
 
     def raw(n: int) -> Callable[[], Awaitable[float]]:
-        async def way() -> float:
+        async def way(_: int) -> float:
             return sum(await asyncio.gather(*map(stage.raw, asked[n])))
 
         return way

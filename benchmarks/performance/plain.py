@@ -6,21 +6,23 @@ import asyncio
 import json
 import statistics
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
 import aiohttp
 from benchmarks.performance.figures import Figure, Found, Target, ratios
 from benchmarks.performance.problems import MODELS, questions
-from benchmarks.performance.servers import serving, vllm_serving
-from benchmarks.performance.turns import Way, in_turns, rate
+from benchmarks.performance.servers import Server, serving, vllm_serving
+from benchmarks.performance.turns import Way, in_turns, processor_time, rate
 
 TOKENS = 48
 """Of each answer: all are equally long."""
-ALONE, TOGETHER, REQUESTS = 40, 64, 256
-"""Requests one after the other; at a time; and so many then."""
+ALONE, TOGETHER, REQUESTS = 10, 64, 128
+"""Requests one after the other; at a time; and so many then, in each part of a round."""
+PARTS = 4
 LATENCY, THROUGHPUT = Target(bound=1.05, side="at most"), Target(bound=0.95, side="at least")
-DIRECT = "vLLM's server"
+DIRECT, GATEWAY = "vLLM's server", "`mull serve` in front of vLLM's server"
 
 
 async def measure(rounds: int) -> Found:
@@ -30,25 +32,28 @@ async def measure(rounds: int) -> Found:
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         )
         vllm = await stack.enter_async_context(vllm_serving())
-        urls = {DIRECT: vllm.url}
+        servers = {DIRECT: [vllm]}
         for what, model in (
             ("`mull serve`", {"path": str(MODELS / "policy")}),
-            ("`mull serve` in front of vLLM's server", {"url": vllm.url}),
+            (GATEWAY, {"url": vllm.url}),
         ):
             server = await stack.enter_async_context(serving(MULL_MODELS=json.dumps({"mull-tiny": model})))
-            urls[what] = server.url
-        medians: dict[str, list[float]] = {name: [] for name in urls}
+            servers[what] = [server, vllm] if what == GATEWAY else [server]
+        medians: dict[str, list[float]] = {name: [] for name in servers}
+        works: dict[str, list[float]] = {name: [] for name in servers}
         alone: dict[str, Way] = {
-            name: partial(one_by_one, session, url, medians[name]) for name, url in urls.items()
+            name: partial(one_by_one, session, of[0].url, medians[name]) for name, of in servers.items()
         }
-        together: dict[str, Way] = {name: partial(crowd, session, url) for name, url in urls.items()}
-        await in_turns(alone, rounds)
-        taken = await in_turns(together, rounds)
+        together: dict[str, Way] = {
+            name: partial(crowd, session, of, works[name]) for name, of in servers.items()
+        }
+        await in_turns(alone, rounds, PARTS)
+        taken = await in_turns(together, rounds, PARTS)
     figures = []
-    for name in urls:
+    for name in servers:
         if name == DIRECT:
             continue
-        ours, limit = medians[name][1:], medians[DIRECT][1:]  # the first round does not count
+        ours, limit = by_round(medians[name], rounds), by_round(medians[DIRECT], rounds)
         figures.append(
             Figure(
                 measure=7,
@@ -70,31 +75,40 @@ async def measure(rounds: int) -> Found:
                 limit=statistics.median(limit),
                 sides="requests/s",
                 target=THROUGHPUT,
+                note="processor time of all its processes, over that of vLLM's server: "
+                f"{ratios(by_round(works[name], rounds), by_round(works[DIRECT], rounds)).median:.2f}",
             )
         )
     return Found(figures=figures)
 
 
-async def one_by_one(session: aiohttp.ClientSession, url: str, medians: list[float]) -> float:
-    """Requests one after the other; their median latency is added to those of the other rounds."""
-    latencies = []
+async def one_by_one(session: aiohttp.ClientSession, url: str, latencies: list[float], part: int) -> float:
+    """Requests one after the other; how long they took is added to `latencies`."""
     for number in range(ALONE):
         began = time.perf_counter()
-        await ask(session, url, number)
+        await ask(session, url, ALONE * part + number)
         latencies.append(time.perf_counter() - began)
-    medians.append(statistics.median(latencies))
     return ALONE
 
 
-async def crowd(session: aiohttp.ClientSession, url: str) -> float:
-    """Requests, so many at a time."""
-    waiting = iter(range(REQUESTS))
+def by_round(values: Sequence[float], rounds: int) -> list[float]:
+    """The median of each round; the first one does not count."""
+    each = len(values) // (rounds + 1)
+    return [statistics.median(values[each * turn : each * (turn + 1)]) for turn in range(1, rounds + 1)]
+
+
+async def crowd(
+    session: aiohttp.ClientSession, servers: Sequence[Server], works: list[float], part: int
+) -> float:
+    """Requests to the first of the servers, so many at a time; what all of them work is added to `works`."""
+    waiting, before = iter(range(REQUESTS)), sum(processor_time(server.process) for server in servers)
 
     async def worker() -> None:
         for number in waiting:
-            await ask(session, url, number)
+            await ask(session, servers[0].url, number)
 
     await asyncio.gather(*(worker() for _ in range(TOGETHER)))
+    works.append(sum(processor_time(server.process) for server in servers) - before)
     return REQUESTS
 
 

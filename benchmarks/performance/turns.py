@@ -2,46 +2,56 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import psutil
 
-Way = Callable[[], Awaitable[float]]
-"""Does it once and returns how much was done (tokens, requests)."""
+Way = Callable[[int], Awaitable[float]]
+"""Does one part of the work and returns how much was done (tokens, requests)."""
 
 Taken = Mapping[str, Sequence[Mapping[str, float]]]
 """For each way and round: `seconds`, `done`, `own` and `engine` (seconds of processor time)."""
 
 
-async def in_turns(ways: Mapping[str, Way], rounds: int) -> Taken:
-    """Each way once a round, in an order that turns round each time, after a round that does not count."""
+async def in_turns(ways: Mapping[str, Way], rounds: int, parts: int = 1) -> Taken:
+    """Each part of the work in each way, again and again, after a round that does not count.
+
+    The order of the ways turns round from one part to the next.
+    """
     taken: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     names = list(ways)
     for turn in range(-1, rounds):
-        for name in names if turn % 2 else reversed(names):
-            figures = await timed(ways[name])
-            if turn >= 0:
-                taken[name].append(figures)
-        await asyncio.sleep(0)
+        sums: dict[str, Counter[str]] = {name: Counter() for name in names}
+        for part in range(parts):
+            for name in names if (turn + part) % 2 else reversed(names):
+                sums[name].update(await timed(ways[name], part))
+        if turn >= 0:
+            for name in names:
+                taken[name].append(dict(sums[name]))
     return taken
 
 
-async def timed(way: Way) -> dict[str, float]:
-    """What it takes to do something once."""
+async def timed(way: Way, part: int) -> dict[str, float]:
+    """What it takes to do one part."""
     before, own, began = engine_time(), time.process_time(), time.perf_counter()
-    done = await way()
+    done = await way(part)
     seconds, own = time.perf_counter() - began, time.process_time() - own
     return {"seconds": seconds, "done": done, "own": own, "engine": engine_time() - before}
 
 
 def engine_time() -> float:
     """Processor time that this process's children have taken so far, in seconds."""
+    return processor_time(psutil.Process()) - sum(psutil.Process().cpu_times()[:2])
+
+
+def processor_time(process: psutil.Process) -> float:
+    """What a process and its children have taken so far, in seconds."""
     total = 0.0
-    for child in psutil.Process().children(recursive=True):
+    for each in (process, *process.children(recursive=True)):
         try:
-            times = child.cpu_times()
+            times = each.cpu_times()
         except psutil.Error:
             continue
         total += times.user + times.system

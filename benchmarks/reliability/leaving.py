@@ -52,27 +52,26 @@ async def run(options: argparse.Namespace) -> None:
             await _until(session, server, _there(options.clients))
             await _until(session, server, lambda at: at["engine"] >= MID_SEARCH)
             before = await at_work(session, server)
-            began = time.monotonic()
+            began, worked = time.monotonic(), _worked(server)
             for connection in connections:
                 leave(connection)
             left = await _until(session, server, lambda at: not any(at.values()))
-            seconds = time.monotonic() - began
+            seconds, worked = time.monotonic() - began, _worked(server) - worked
             slowest = max(slowest, seconds)
             await asyncio.sleep(1)
             rows.append(
                 (
                     *map(int, before.values()),
                     f"{seconds:.2f}",
+                    f"{worked:.2f}",
                     *map(int, left.values()),
                     files,
                     hold(server.process)[1],
                 )
             )
-        table(
-            ("running", "waiting", "in the engine", "seconds until all is 0", "running", "waiting",
-             "in the engine", "descriptors before", "after"),
-            rows,
-        )  # fmt: skip
+        title = ("running", "waiting", "in the engine", "seconds until all is 0", "of the server's processor")
+        title += ("running", "waiting", "in the engine", "descriptors before", "after")
+        table(title, rows)
         await asyncio.gather(*(ask(session, server, body(rng)) for _ in range(20)))
     require(slowest <= WITHIN, f"nothing is at work {WITHIN} s after {options.clients} clients left")
 
@@ -80,6 +79,12 @@ async def run(options: argparse.Namespace) -> None:
 def _long(rng: random.Random) -> dict[str, object]:
     """A search that takes far longer than its client stays."""
     return body(rng, ttc=rng.choice(SEARCHES)) | {"max_tokens": 400, "ignore_eos": True}
+
+
+def _worked(server: Server) -> float:
+    """Seconds of processor time that a server has used itself."""
+    times = server.process.cpu_times()
+    return times.user + times.system
 
 
 def _there(clients: int) -> Condition:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from benchmarks.performance import adaptive, cache, growth, page, plots, results
+from benchmarks.performance import adaptive, beside, cache, growth, page, plain, plots, results
 from benchmarks.performance.figures import Curve, Figure, Found, Spread, Target, ratios
 from benchmarks.performance.instant import STEP, Instant
 from benchmarks.performance.stage import Free
@@ -64,17 +64,17 @@ async def test_ways_take_turns_in_both_orders() -> None:
     order: list[str] = []
 
     def way(name: str, done: float) -> Any:
-        async def do() -> float:
-            order.append(name)
+        async def do(part: int) -> float:
+            order.append(f"{name}{part} ")
             await asyncio.sleep(0)
             return done
 
         return do
 
-    taken = await in_turns({"a": way("a", 10), "b": way("b", 20)}, 2)
-    assert "".join(order) == "ab" + "ba" + "ab"  # the first round does not count
-    assert column(taken, "a", "done") == [10, 10]
-    assert column(taken, "b", "done") == [20, 20]
+    taken = await in_turns({"a": way("a", 10), "b": way("b", 20)}, 1, parts=2)
+    assert "".join(order) == "a0 b0 b1 a1 " + "b0 a0 a1 b1 "  # the first round does not count
+    assert column(taken, "a", "done") == [20]
+    assert column(taken, "b", "done") == [40]
     assert all(seconds > 0 for seconds in each(taken, "a"))
     assert rate(taken, "a") == pytest.approx([1 / seconds for seconds in each(taken, "a")])
 
@@ -95,6 +95,16 @@ async def test_the_instant_engine_can_be_searched() -> None:
         vote = await MajorityVote(n=5)(run.task, run)
         assert run.usage.completion == 5 * 3 * STEP
         assert sum(choice.answer is not None for choice in vote.choices) == 5
+
+
+def test_medians_of_rounds() -> None:
+    # Two values a round; those of the first one do not count.
+    assert plain.by_round([9, 9, 1, 3, 10, 20], 2) == [2, 15]
+
+
+def test_answers_that_are_right() -> None:
+    problems = [{"answer": "3"}, {"answer": "4"}, {"answer": "5"}]
+    assert beside.right([r"\boxed{2} no, \boxed{3}", r"\boxed{3}", "5"], problems) == 1
 
 
 def test_what_no_cache_can_spare() -> None:

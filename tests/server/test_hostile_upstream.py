@@ -18,8 +18,6 @@ from mull.server.settings import load
 from mull.testing import ScriptedGenerator, World
 from mull.verifiers.remote import RemoteVerifier
 
-pytestmark = pytest.mark.xfail(reason="not all of it is checked yet", strict=False)
-
 QUESTION = [{"role": "user", "content": "Take 1, 3 times."}]
 BUDGET = 40
 

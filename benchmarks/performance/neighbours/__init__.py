@@ -1,0 +1,1 @@
+"""What mull is measured beside."""
