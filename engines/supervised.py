@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from mull.engines.tasks import uninterrupted
 from mull.errors import EngineUnavailable
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Supervised:
         engine: AsyncLLM,
         *,
         start: Callable[[], Awaitable[AsyncLLM]],
-        stop: Callable[[AsyncLLM], Awaitable[None]],
+        stop: Callable[[AsyncLLM], Coroutine[Any, Any, None]],
     ) -> None:
         self.restarts = 0
         """How often it was started again."""
@@ -78,6 +79,9 @@ class Supervised:
         await asyncio.gather(self._watching, return_exceptions=True)
         return self._engine
 
+    async def _replace(self) -> None:
+        self._engine = await self._start()
+
     async def _watch(self) -> None:
         pause, started = 0.0, time.monotonic()
         while True:
@@ -87,7 +91,7 @@ class Supervised:
             self._runs.clear()
             log.error("the engine %s died; it is started again", self.name)
             try:
-                await self._stop(self._engine)
+                await uninterrupted(self._stop(self._engine))
             except Exception:
                 log.exception("the remains of the engine %s cannot be ended", self.name)
             if time.monotonic() - started > SETTLED:
@@ -96,7 +100,7 @@ class Supervised:
                 await asyncio.sleep(pause)
                 pause = min(LONGEST, max(1.0, 2 * pause))
                 try:
-                    self._engine = await self._start()
+                    await uninterrupted(self._replace())
                 except EngineUnavailable as error:
                     log.error("the engine %s does not start: %s", self.name, error)
                 else:

@@ -38,5 +38,6 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
+        _ = task.cancelled() or task.exception()
         raise cancelled
     return task.result()

@@ -96,3 +96,21 @@ async def test_pauses_grow_while_it_does_not_start(monkeypatch: pytest.MonkeyPat
         30.0,
         30.0,
     ]
+
+
+async def test_an_engine_that_is_just_starting_is_not_left_behind() -> None:
+    engines = Engines()
+    begun, going = asyncio.Event(), asyncio.Event()
+
+    async def start() -> Any:
+        begun.set()
+        await going.wait()
+        return await engines.start()
+
+    supervised = Supervised("x", engines.started[0], start=start, stop=engines.stop)
+    engines.started[0].errored = True
+    await begun.wait()
+    releasing = asyncio.create_task(supervised.release())
+    await asyncio.sleep(0)
+    going.set()
+    assert await releasing is engines.started[1]
