@@ -3,7 +3,7 @@ VENV ?= .venv
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev serve test conformance check audit bench fix package lock clean
+.PHONY: help install dev serve test conformance check audit bench perf fix package lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ conformance: dev ## install the clients that mull is tested with, and run these 
 bench: dev ## measure strategies on a running server; ARGS="problems.jsonl --run ... --out DIR"
 	@$(VENV)/bin/mull bench $(ARGS)
 
+perf: dev ## measure mull against its engine and write docs/performance.md; ARGS="--only 1 2 --rounds 5"
+	@$(VENV)/bin/python -m benchmarks.performance $(ARGS)
+
 check: dev ## lint, formatting and types
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
@@ -48,5 +51,5 @@ lock: dev ## pin the requirements anew
 
 clean: ## remove what tools leave behind, and the virtual environments
 	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	rm -rf .venv-conformance $(addprefix clients/typescript/,node_modules build dist)
+	rm -rf .venv-conformance .venv-neighbours $(addprefix clients/typescript/,node_modules build dist)
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -210,7 +210,9 @@ class Pool(Sampler):
                 raise failure or self._none()
             self._changed.clear()
             try:
-                await asyncio.wait_for(self._changed.wait(), deadline - time.monotonic())
+                # On Python 3.11 wait_for loses a cancellation that comes together with the news.
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    await self._changed.wait()
             except TimeoutError:
                 raise failure or self._none() from None
         return chosen

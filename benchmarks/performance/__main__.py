@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import uvloop
 from benchmarks.performance import page, plots, results
-from benchmarks.performance.measures import INSIDE, OUTSIDE
+from benchmarks.performance.measures import INSIDE, NEIGHBOURS, OUTSIDE
 from benchmarks.performance.stage import staged
+
+INSTALL = Path(__file__).parent / "neighbours" / "install"
 
 
 def main() -> int:
@@ -27,11 +32,17 @@ def main() -> int:
     )
     known = sorted((*INSIDE, *OUTSIDE))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", type=int, nargs="+", choices=known, default=known, metavar="MEASURE")
+    parser.add_argument(
+        "--only", type=int, nargs="+", choices=known, default=known, metavar="MEASURE", help="all by default"
+    )
     parser.add_argument(
         "--draw", action="store_true", help="only make the page and its plots from what was measured"
     )
     options = parser.parse_args()
+    # As on Ctrl-C, so that no server is left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if NEIGHBOURS & {*options.only} and not options.draw:
+        subprocess.run(INSTALL, check=True)
     if not options.draw:
         uvloop.run(measure(options.only, options.rounds))
     page.write(results.read())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +15,7 @@ from benchmarks.performance.servers import serving
 
 from mull.server.bench.spec import RunSpec
 
-PROBLEMS = int(os.environ.get("PROBLEMS", "150"))
+PROBLEMS = 100
 ADAPTIVE, BEST = "adaptive", "best of 64"
 STOPPING = ("early_stopping", "adaptive_consistency")
 

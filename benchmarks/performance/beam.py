@@ -17,7 +17,7 @@ from mull.types import Task
 TARGET = Target(bound=0.9, side="at least")
 SEARCH = BeamSearch(width=4, expand=4, aggregate="last")
 """With `last`, nobody can tell early that a search is over: every one goes on until its beams have ended."""
-SEARCHES = {1: 2, 8: 12}
+SEARCHES = {1: 2, 8: 8}
 """At a time, and in one part of a round."""
 PARTS = 3
 ANSWER = 54

@@ -155,7 +155,7 @@ async def in_turns(
     for solve in ways.values():
         await solve(at_a_time, at_a_time)
     for turn in range(rounds):
-        for name in ways if turn % 2 else reversed(ways):
+        for name in ways if turn % 2 else reversed([*ways]):
             worked[name].append(await ways[name](problems, at_a_time))
     return worked
 

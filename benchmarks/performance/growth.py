@@ -12,7 +12,7 @@ from benchmarks.performance.figures import Curve, Figure, Found, Spread, Target
 from benchmarks.performance.instant import STEP, Instant
 from benchmarks.performance.problems import questions, task
 from benchmarks.performance.stage import Free, Stage
-from benchmarks.performance.turns import in_turns
+from benchmarks.performance.turns import Way, in_turns
 
 from mull.answers import Answers
 from mull.run import Run
@@ -105,13 +105,13 @@ async def wall_time(stage: Stage, rounds: int) -> Found:
     question = task(questions(1)[0])
     asked = {n: await stage.recording(MajorityVote(n=n), question) for n in SIZES}
 
-    def ours(n: int) -> Callable[[], Awaitable[float]]:
+    def ours(n: int) -> Way:
         async def way(_: int) -> float:
             return (await stage.solve(MajorityVote(n=n), question)).usage.completion
 
         return way
 
-    def raw(n: int) -> Callable[[], Awaitable[float]]:
+    def raw(n: int) -> Way:
         async def way(_: int) -> float:
             return sum(await asyncio.gather(*map(stage.raw, asked[n])))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -54,7 +54,7 @@ class Instant:
         async for completion in self.sample(prompt, sampling, meter=meter):
             yield Chunk(text=completion.text, completion=completion)
 
-    def _next(self, seed: int, prompt: Prompt, *, whole: bool) -> tuple[str, Sequence[int], bool]:
+    def _next(self, seed: int, prompt: Prompt, *, whole: bool) -> tuple[str, tuple[int, ...], bool]:
         variant = seed * 2654435761 % 2**32 % VARIANTS
         if whole:
             return *self._whole[variant], True

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from benchmarks.performance import adaptive, beam, cache, growth, judging, memory, plain, ready, sampling
+from benchmarks.performance import (
+    adaptive,
+    beam,
+    beside,
+    cache,
+    growth,
+    judging,
+    memory,
+    plain,
+    ready,
+    sampling,
+)
 from benchmarks.performance.figures import Found
 from benchmarks.performance.stage import Stage
 
@@ -18,9 +29,14 @@ INSIDE: Mapping[int, Callable[[Stage, int], Awaitable[Found]]] = {
 """With engines in this process; they take the stage and the number of rounds."""
 
 OUTSIDE: Mapping[int, Callable[[int], Awaitable[Found]]] = {
+    3: beside.beam,
+    4: beside.vote,
     7: plain.measure,
     9: ready.measure,
     10: memory.measure,
     11: adaptive.measure,
 }
 """With servers in processes of their own; they take the number of rounds."""
+
+NEIGHBOURS = frozenset({3, 4})
+"""Those that need `neighbours/install` to have been run."""

@@ -16,11 +16,11 @@ from benchmarks.performance.problems import MODELS, questions
 from benchmarks.performance.servers import Server, serving, vllm_serving
 from benchmarks.performance.turns import Way, in_turns, processor_time, rate
 
-TOKENS = 48
+TOKENS = 32
 """Of each answer: all are equally long."""
-ALONE, TOGETHER, REQUESTS = 10, 64, 128
+ALONE, TOGETHER, REQUESTS = 20, 64, 128
 """Requests one after the other; at a time; and so many then, in each part of a round."""
-PARTS = 4
+PARTS = 2
 LATENCY, THROUGHPUT = Target(bound=1.05, side="at most"), Target(bound=0.95, side="at least")
 DIRECT, GATEWAY = "vLLM's server", "`mull serve` in front of vLLM's server"
 

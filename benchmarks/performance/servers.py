@@ -58,6 +58,7 @@ async def vllm_serving() -> AsyncIterator[Server]:
         command += ["--dtype", "float32", "--enforce-eager", "--block-size", "32"]
         command += ["--no-enable-chunked-prefill", "--kv-cache-memory-bytes", str(2**27)]
         variables |= {"OMP_NUM_THREADS": "1", "TORCH_COMPILE_DISABLE": "1"}
+        variables["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     async with started(command, port, "/health", variables) as server:
         yield server
 
