@@ -15,6 +15,8 @@ from mull.errors import EngineUnavailable, InvalidRequest, MullError
 CALLERS_FAULT = (400, 413, 422)
 """Statuses that blame the request. Others (no access, no such model, too busy) are between the servers."""
 
+TOO_MANY = 429
+
 KEEP_ALIVE = 3.0
 """Seconds that an idle connection is kept: fewer than the 5 after which uvicorn closes it."""
 
@@ -26,6 +28,10 @@ MOST_STREAMED = 2**30
 
 LONGEST = 2000
 """Characters of a refusal that are passed on."""
+
+
+class Busy(EngineUnavailable):
+    """The server lives, and wants to be asked later."""
 
 
 class Connection:
@@ -43,6 +49,7 @@ class Connection:
         self._subject = subject
         self._timeout = timeout
         self._opened: aiohttp.ClientSession | None = None
+        self._closed = False
 
         # The key is nowhere but in what is sent.
         def start() -> aiohttp.ClientSession:
@@ -61,7 +68,8 @@ class Connection:
         return self._opened
 
     async def close(self) -> None:
-        """Drop all connections."""
+        """Drop all connections; no more are made."""
+        self._closed = True
         if self._opened is not None:
             await self._opened.close()
 
@@ -144,6 +152,8 @@ class Connection:
     async def _request(
         self, method: str, path: str, body: Mapping[str, Any] | None
     ) -> aiohttp.ClientResponse:
+        if self._closed:
+            raise self._failed("no connection to it is left")
         return await self._session.request(
             method,
             self._root + path,
@@ -178,6 +188,8 @@ class Connection:
 
     def _refusal(self, status: int, body: bytes) -> MullError:
         """A status and OpenAI's error object as ours."""
+        if status == TOO_MANY:
+            return Busy(f"{self._subject} failed: it answered {status}")
         if status not in CALLERS_FAULT:
             return self._failed(f"it answered {status}")
         try:

@@ -107,7 +107,11 @@ async def _supervise(spec: EngineSpec, engines: dict[str, Supervised]) -> None:
     async def start() -> AsyncLLM:
         engine = await uninterrupted(asyncio.to_thread(_start, spec))
         # vLLM asks this before an engine's first request, and waits for ever if the engine has died by then.
-        await engine.get_supported_tasks()
+        try:
+            await engine.get_supported_tasks()
+        except Exception as error:
+            await _end(spec.name, engine)
+            raise EngineUnavailable(f"model {spec.name!r} did not start: {error}") from error
         _settle()
         return engine
 
@@ -119,6 +123,7 @@ async def _supervise(spec: EngineSpec, engines: dict[str, Supervised]) -> None:
 
 def _settle() -> None:
     """Spare the garbage collector all that is there for good: looking through vLLM takes half a second."""
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
 
@@ -132,8 +137,6 @@ async def _bury(name: str, engine: AsyncLLM) -> None:
         await asyncio.wait([engine.output_handler], timeout=TELLING)
         engine.output_processor.propagate_error(EngineDeadError())
     await _end(name, engine)
-    # What is left of it can be collected, with the next engine's start.
-    gc.unfreeze()
 
 
 async def _end(name: str, engine: AsyncLLM) -> None:

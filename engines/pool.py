@@ -47,10 +47,10 @@ class Pool(Sampler):
         """Set once there has been a replica."""
         self._replicas: dict[str, Replica] = {}
         self._homes: Memory[int, str] = Memory()
-        self._roots: Memory[int, tuple[Chat, bytes]] = Memory(1024)
+        self._roots: Memory[int, tuple[Chat, bytes]] = Memory(64)
         self._changed = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._leaving: dict[str, asyncio.Task[None]] = {}
 
     @property
     def replicas(self) -> Sequence[Replica]:
@@ -67,19 +67,20 @@ class Pool(Sampler):
         apart = isinstance(engine, RemoteGenerator) and engine.apart
         if replica.name in self._replicas:
             raise ValueError(f"there is a replica {replica.name!r} already")
-        if self._looking is None:
+        if not self._replicas:
             self.context, self.continues, self.ends, self.apart = (
                 engine.context,
                 engine.continues,
                 engine.ends,
                 apart,
             )
-            self._looking = asyncio.create_task(self._look(), name=f"replicas of {self.model}")
         elif (engine.context, engine.continues, apart) != (self.context, self.continues, self.apart):
             raise ValueError(
                 f"replica {replica.name!r} is not like the others: its context is {engine.context}, "
                 f"not {self.context}, or it is another kind of server"
             )
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look(), name=f"replicas of {self.model}")
         self._replicas[replica.name] = replica
         replica.changed = self._changed
         self.peopled.set()
@@ -90,13 +91,18 @@ class Pool(Sampler):
         replica = self._replicas[name]
         if not replica.draining:
             replica.draining = True
-            task = asyncio.create_task(self._leave(replica), name=f"drain {name}")
-            self._leaving.add(task)
-            task.add_done_callback(self._leaving.discard)
+            self._leaving[name] = asyncio.create_task(self._leave(replica), name=f"drain {name}")
+
+    def keep(self, name: str) -> None:
+        """Give a replica requests again, although it was to be drained."""
+        if (leaving := self._leaving.pop(name, None)) is not None:
+            leaving.cancel()
+            self._replicas[name].draining = False
+            self._changed.set()
 
     async def close(self) -> None:
         """Let go of all replicas at once."""
-        tasks = [*self._leaving, *([self._looking] if self._looking else [])]
+        tasks = [*self._leaving.values(), *([self._looking] if self._looking else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -109,9 +115,9 @@ class Pool(Sampler):
         Raises:
             EngineUnavailable: none does.
         """
-        if not any(replica.serves for replica in self.replicas):
+        if not any(replica.there for replica in self.replicas):
             await asyncio.gather(*(replica.look() for replica in self.replicas))
-        if not any(replica.serves for replica in self.replicas):
+        if not any(replica.there for replica in self.replicas):
             raise self._none()
 
     async def render(self, chat: Chat) -> Prompt:
@@ -174,7 +180,8 @@ class Pool(Sampler):
             if len(tried) == ATTEMPTS or not Attempt.possible(request, continues=self.continues):
                 raise failed
             failure = failed
-            await replica.look()
+            if replica.up:
+                await replica.look()
         if request.prompt.ids is not None and len(self._replicas) > 1:
             self._homes.put(hash(request.prompt.ids + tuple(request.ids)), replica.name)
 
@@ -189,12 +196,14 @@ class Pool(Sampler):
             replica = await self._next(None, tried, failure)
             tried.append((replica, replica.lives))
             try:
-                return await call(replica.engine)
+                with replica.used():
+                    return await call(replica.engine)
             except EngineUnavailable as error:
                 if len(tried) == ATTEMPTS:
                     raise
                 failure = error
-                await replica.look()
+                if replica.up:
+                    await replica.look()
 
     async def _next(
         self, prompt: Prompt | None, tried: Sequence[tuple[Replica, int]], failure: EngineUnavailable | None
@@ -218,7 +227,9 @@ class Pool(Sampler):
         return chosen
 
     def _choice(self, prompt: Prompt | None, tried: Sequence[tuple[Replica, int]]) -> Replica | None:
-        fit = [r for r in self._replicas.values() if r.serves and (r, r.lives) not in tried]
+        there = [r for r in self._replicas.values() if r.there and (r, r.lives) not in tried]
+        # Where all fail, requests may be to blame: others are not made to suffer for it.
+        fit = [r for r in there if r.serves] or there
         if len(fit) <= 1:
             return fit[0] if fit else None
         if prompt is None:
@@ -236,12 +247,14 @@ class Pool(Sampler):
 
     async def _look(self) -> None:
         while True:
-            well = all(replica.serves or replica.draining for replica in self.replicas)
-            await asyncio.sleep(EACH if well else SOON)
-            await asyncio.gather(*(replica.look() for replica in self.replicas))
+            ill = any(replica.engine.polled and not replica.up for replica in self.replicas)
+            await asyncio.sleep(SOON if ill else EACH)
+            asked = [replica for replica in self.replicas if replica.engine.polled or not replica.up]
+            await asyncio.gather(*(replica.look() for replica in asked))
 
     async def _leave(self, replica: Replica) -> None:
         await replica.idle.wait()
+        del self._leaving[replica.name]
         del self._replicas[replica.name]
         if replica.close is not None:
             await replica.close()

@@ -22,8 +22,8 @@ from mull.types import Chat, Prompt, TokenLogprob, Usage
 UNKNOWN_CONTEXT = 2**20
 """Stands for the context of a server that does not tell it: no request is cut at it."""
 
-BESIDE_TOKENS = 100
-"""How many more events than tokens an answer may have."""
+EVENTS, BESIDE_TOKENS = 16, 100
+"""How many events an answer may have, for each token that it may have and beside: some send characters."""
 
 ENDINGS = {"tool_calls": "stop", "function_call": "stop"}
 """Finish reasons that say no more than that the model has ended its answer."""
@@ -54,6 +54,8 @@ class RemoteGenerator(Sampler):
         self.context = context
         self.continues = vllm
         self.ends: frozenset[int] = frozenset()
+        # Others have no health to ask for, only their list of models, which may have a price or a limit.
+        self.polled = tokenizes
         self._connection = connection
         self._vllm = vllm
         self._tokenizes = tokenizes
@@ -206,7 +208,7 @@ class RemoteGenerator(Sampler):
             async with aclosing(self._connection.events(path, body)) as answer:
                 async for event in answer:
                     events += 1
-                    if events > most + BESIDE_TOKENS:
+                    if events > EVENTS * most + BESIDE_TOKENS:
                         raise self._strange("its answer does not end")
                     self._update(request, event, transcript, most)
                     yield
@@ -292,7 +294,8 @@ class RemoteGenerator(Sampler):
                 piece = told.text(choice["text"]) if transcript is None else transcript.write(choice["delta"])
                 ids = told.ids(choice.get("token_ids"), most - len(request.ids))
                 reason = told.reason(choice.get("finish_reason"))
-                if request.reason is not None and (piece or reason):
+                same = reason is None or ENDINGS.get(reason, reason) == request.reason
+                if request.reason is not None and (piece or not same):
                     raise ValueError("more than its end")
                 request.text += piece
                 request.ids += ids
@@ -319,8 +322,10 @@ class RemoteGenerator(Sampler):
     def _usage(self, used: Mapping[str, Any], ids: Sequence[int]) -> Usage:
         """What the server says that it used: no fewer tokens than it has named."""
         details = used.get("prompt_tokens_details") or {}
-        prompt = told.count(used["prompt_tokens"], self.context, what="prompt tokens")
-        completion = told.count(used["completion_tokens"], self.context, what="tokens")
+        # The context may have been configured smaller than it is.
+        most = max(self.context, UNKNOWN_CONTEXT)
+        prompt = told.count(used["prompt_tokens"], most, what="prompt tokens")
+        completion = told.count(used["completion_tokens"], most, what="tokens")
         cached = told.count(details.get("cached_tokens") or 0, prompt, what="cached tokens")
         return Usage(prompt=prompt, cached=cached, completion=max(completion, len(ids)))
 

@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from mull.engines.breaker import Breaker
+from mull.engines.connection import Busy
 from mull.engines.sampler import Sampler
-from mull.errors import EngineUnavailable
+from mull.errors import EngineUnavailable, MullError
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +57,17 @@ class Replica:
         self.idle = asyncio.Event()
         self.idle.set()
         self._missed = 0
+        self._looking: asyncio.Task[None] | None = None
+
+    @property
+    def there(self) -> bool:
+        """Whether it can be asked."""
+        return self.up and not self.draining
 
     @property
     def serves(self) -> bool:
-        """Whether it gets requests."""
-        return self.up and not self.draining and not self.breaker.open
+        """Whether it gets requests as long as others do."""
+        return self.there and not self.breaker.open
 
     @property
     def hopeful(self) -> bool:
@@ -71,29 +78,43 @@ class Replica:
     def working(self) -> Iterator[None]:
         """While it works on a request, which tells how well it is."""
         began = time.monotonic()
-        self.in_flight += 1
-        self.idle.clear()
         try:
-            yield
+            with self.used():
+                yield
         except EngineUnavailable:
             self.breaker.failed(began)
             raise
         else:
             self.breaker.succeeded()
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """While it is asked for something: it is not let go of meanwhile."""
+        self.in_flight += 1
+        self.idle.clear()
+        try:
+            yield
         finally:
             self.in_flight -= 1
             if not self.in_flight:
                 self.idle.set()
 
     async def look(self) -> None:
-        """Ask it how it is."""
+        """Ask it how it is; those who ask at once get one answer."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look(), name=f"look at {self.name}")
+        await asyncio.shield(self._looking)
+
+    async def _look(self) -> None:
         try:
             async with asyncio.timeout(ANSWERING):
                 await self.engine.check()
         except TimeoutError:
             self._missed += 1
             self._note(self.up and self._missed < MISSED, "it does not say how it is")
-        except EngineUnavailable as error:
+        except Busy:
+            self._note(True, "")
+        except MullError as error:
             self._note(False, error.message)
         else:
             self._missed = 0

@@ -80,6 +80,8 @@ class Sampler(ABC):
     continues: bool
     context: int
     ends: frozenset[int]
+    polled = True
+    """Whether its health may be asked for again and again."""
 
     async def sample(
         self, prompt: Prompt, sampling: Sampling, *, n: int = 1, meter: Meter | None = None

@@ -103,6 +103,8 @@ class Supervised:
                     await uninterrupted(self._replace())
                 except EngineUnavailable as error:
                     log.error("the engine %s does not start: %s", self.name, error)
+                except Exception:
+                    log.exception("the engine %s does not start", self.name)
                 else:
                     break
             started = time.monotonic()

@@ -69,6 +69,7 @@ class Backend:
         self.pools: dict[str, Pool] = {}
         """The replicas of each model."""
         self._rosters: list[Roster] = []
+        self._closing: list[Pool] = []
         self._uses: Counter[str] = Counter()
         self._launching = asyncio.Lock()
         self._serial = itertools.count(2)
@@ -99,7 +100,7 @@ class Backend:
             await self._indexed.close()
         for roster in self._rosters:
             await roster.close()
-        for pool in self.pools.values():
+        for pool in self._closing:
             await pool.close()
         engines, self._engines = self._engines, {}
         if engines:
@@ -204,6 +205,7 @@ class Backend:
         for name, model in models.items():
             if model.path is not None:
                 self.pools[name] = Pool(name)
+                self._closing.append(self.pools[name])
                 for engine in _engines_of(name, model):
                     generator = VLLMGenerator(self._engines[engine], model=name)
                     self.pools[name].add(Replica(engine, generator))
@@ -243,7 +245,7 @@ class Backend:
                 url, model=model.served_as or name, api_key=key, context=model.context, images=model.images
             )
 
-        pool = Pool(name)
+        self._closing.append(pool := Pool(name))
         roster = Roster(pool, model, connect)
         self._rosters.append(roster)
         try:

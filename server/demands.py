@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mull.answers.splitter import split
+from mull.errors import EngineUnavailable
 from mull.form import Form
 from mull.protocols import Generator
 from mull.run import Run
@@ -65,7 +66,12 @@ async def thought_tokens(choice: Choice, form: Form, generator: Generator) -> in
         return 0
     _, closed, rest = text.partition(form.thoughts.close)
     thought = text[: len(text) - len(rest)] if closed else text
+    share = round(candidate.tokens * len(thought) / len(text))
     if candidate.prompt.ids is None:
-        return round(candidate.tokens * len(thought) / len(text))
-    prompt = await generator.append(candidate.prompt.root, thought)
+        return share
+    try:
+        prompt = await generator.append(candidate.prompt.root, thought)
+    except EngineUnavailable:
+        # There is an answer, and nobody left to count with.
+        return share
     return min(candidate.tokens, prompt.generated)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from hashlib import blake2b
 from urllib.parse import urlsplit
 
@@ -23,6 +23,9 @@ FILE, NAME = 1.0, 3.0
 
 FIRST, LONGEST = 0.5, 10.0
 """Seconds between attempts to connect to a server that does not answer."""
+
+KEY = secrets.token_bytes(16)
+"""Of the labels: who does not have it cannot find out addresses by trying all."""
 
 Connect = Callable[[str], Awaitable[RemoteGenerator]]
 
@@ -74,24 +77,36 @@ class Roster:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _follow(self) -> None:
-        seconds = NAME if self._model.discover else FILE
+        seconds, trouble = NAME if self._model.discover else FILE, ""
         while True:
-            with suppress(OSError, MullError):
-                # What cannot be read or resolved just now says nothing about the servers.
+            try:
                 self._keep_to(await self._addresses())
+                trouble = ""
+            except Exception as error:
+                # What cannot be read or resolved just now says nothing about the servers.
+                if trouble != str(error):
+                    log.warning("servers of %s: %s", self._pool.model, error)
+                trouble = str(error)
             await asyncio.sleep(seconds)
 
     def _keep_to(self, addresses: list[str]) -> None:
         wanted = {_name(url): url for url in addresses}
         for name in [name for name in self._joining if name not in wanted]:
             self._joining.pop(name).cancel()
-        present = {replica.name for replica in self._pool.replicas if not replica.draining}
-        for name in present - set(wanted):
-            log.warning("replica %s of %s is no longer listed: it is drained", name, self._pool.model)
-            self._pool.drain(name)
+        present = {replica.name for replica in self._pool.replicas}
+        for name in present:
+            if name in wanted:
+                self._pool.keep(name)
+            else:
+                self._drain(name)
         for name, url in wanted.items():
             if name not in present and name not in self._joining:
                 self._keep_joining(url)
+
+    def _drain(self, name: str) -> None:
+        if not next(replica for replica in self._pool.replicas if replica.name == name).draining:
+            log.warning("replica %s of %s is no longer listed: it is drained", name, self._pool.model)
+            self._pool.drain(name)
 
     def _keep_joining(self, url: str) -> None:
         async def join() -> None:
@@ -99,16 +114,14 @@ class Roster:
             while True:
                 try:
                     await self._join(url)
-                except EngineUnavailable:
+                except (MullError, ValueError) as error:
+                    if not isinstance(error, EngineUnavailable):
+                        log.error("%s cannot join: %s", self._pool.model, error)
                     await asyncio.sleep(pause)
                     pause = min(LONGEST, 2 * pause)
-                except ValueError as error:
-                    # A replica of this name that is being drained has to be gone first.
-                    log.error("%s: %s", self._pool.model, error)
-                    await asyncio.sleep(LONGEST)
                 else:
-                    break
-            self._joining.pop(_name(url), None)
+                    self._joining.pop(_name(url), None)
+                    return
 
         self._joining[_name(url)] = asyncio.create_task(join(), name=f"join {_name(url)}")
 
@@ -125,17 +138,27 @@ class Roster:
         if self._model.urls_file is not None:
             try:
                 text = await asyncio.to_thread(self._model.urls_file.read_text)
-            except OSError as error:
+            except (OSError, UnicodeError) as error:
                 raise ConfigurationError(f"urls_file: {error}") from None
             lines = [line.strip() for line in text.splitlines()]
-            return [line for line in lines if line.startswith(("http://", "https://"))]
+            return [line for line in lines if _is_address(line)]
         return await addresses(self._model.url or "")
+
+
+def _is_address(line: str) -> bool:
+    try:
+        parts = urlsplit(line)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _label(url: str) -> str:
     """Metrics are open to all who reach the port: they tell replicas apart without saying where they are."""
-    return blake2b(_name(url).encode(), digest_size=4).hexdigest()
+    return blake2b(_name(url).encode(), digest_size=4, key=KEY).hexdigest()
 
 
 def _name(url: str) -> str:
-    return urlsplit(url).netloc.rpartition("@")[2]
+    parts = urlsplit(url.rstrip("/").removesuffix("/v1"))
+    scheme = "" if parts.scheme == "http" else f"{parts.scheme}://"
+    return scheme + parts.netloc.rpartition("@")[2] + parts.path

@@ -202,7 +202,7 @@ class TraceStore:
         while True:
             try:
                 self._archive.expire()
-            except (OSError, StoreUnavailable) as error:
+            except Exception as error:  # the store may be in any state; the next trace is kept all the same
                 log.warning("old traces cannot be deleted: %s", error)
             with contextlib.suppress(queue.Empty):
                 if (name := self._queue.get(timeout=PERIOD)) is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -69,6 +70,7 @@ class RemoteVerifier:
         self._timeout = timeout
         self._workers = [] if discover else [_Worker(url, timeout) for url in urls]
         self._gone: list[_Worker] = []
+        self._finding = asyncio.Lock()
         self._tokenizer = tokenizer
         self._clock = clock
 
@@ -122,6 +124,8 @@ class RemoteVerifier:
     async def _order(self, task: Task) -> list[_Worker]:
         """The workers to try: the conversation's own first, those that rest last."""
         await self._find()
+        if len(self._workers) == 1:
+            return list(self._workers)
         now, left, order = self._clock(), list(self._workers), list[_Worker]()
         awake = [worker for worker in left if worker.down_until <= now]
         root = root_of(task.chat)
@@ -135,7 +139,12 @@ class RemoteVerifier:
         """See who there is, if that is to be found out and was not just now."""
         if not self._names or self._clock() < self._found_until:
             return
-        self._found_until = self._clock() + FOUND
+        async with self._finding:
+            if self._clock() >= self._found_until:
+                await self._look_up()
+                self._found_until = self._clock() + FOUND
+
+    async def _look_up(self) -> None:
         try:
             urls = [url for name in self._names for url in await addresses(name.rstrip("/"))]
         except OSError as error:

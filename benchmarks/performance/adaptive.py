@@ -44,7 +44,7 @@ def runs() -> Sequence[str]:
 
 def compared(report: Mapping[str, Any]) -> Found:
     """The figures of a report of `mull bench`."""
-    by_name = {run["name"]: run for run in report["runs"]}
+    by_name = {run["run"]: run for run in report["runs"]}
     best, ours = by_name[BEST], by_name[ADAPTIVE]
     at_64 = next(at for at in best["at_k"] if at["k"] == 64)
     figures = [

@@ -3,58 +3,62 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import cycle
+from typing import TypeVar
 
 from benchmarks.performance.figures import Figure, Found, Target, ratios
 from benchmarks.performance.problems import questions, task
 from benchmarks.performance.stage import Asked, Free, Stage
-from benchmarks.performance.turns import Way, column, in_turns, rate
+from benchmarks.performance.turns import Way, column, in_turns
+from prometheus_client import REGISTRY
 
 from mull.strategies.beam_search import BeamSearch
 from mull.strategies.majority_vote import MajorityVote
 from mull.types import Task
 
+T = TypeVar("T")
+
 TARGET = Target(bound=0.9, side="at least")
 SEARCH = BeamSearch(width=4, expand=4, aggregate="last")
 """With `last`, nobody can tell early that a search is over: every one goes on until its beams have ended."""
-SEARCHES = {1: 2, 8: 8}
-"""At a time, and in one part of a round."""
+AT_A_TIME = (1, 8)
+PROBLEMS = 24
 PARTS = 3
-ANSWER = 54
-"""Tokens of an answer, on average."""
+"""Of a round."""
+WARM, WINDOW = 1.0, 2.0
+"""Seconds until the engine is as busy as it will be, and for which its tokens are counted then."""
 
 
 async def measure(stage: Stage, rounds: int) -> Found:
     """At two levels of concurrency."""
     figures = []
-    for concurrency, count in SEARCHES.items():
-        asked = questions(count * PARTS)
-        tasks = [[task(q, seed) for seed, q in enumerate(asked[part::PARTS])] for part in range(PARTS)]
-        work = [await _work(stage, part, concurrency) for part in tasks]
-        busy = concurrency * SEARCH.width * SEARCH.expand
+    work = await _work(stage, [task(question, seed) for seed, question in enumerate(questions(PROBLEMS))])
+    for searches in AT_A_TIME:
+        busy = searches * SEARCH.width * SEARCH.expand
         ways: dict[str, Way] = {
-            "answers": lambda part, work=work, busy=busy: stage.raw_all(work[part].answers, busy),
-            "mull": lambda part, tasks=tasks, at=concurrency: search(stage, tasks[part], at),
-            "steps": lambda part, work=work, busy=busy: stage.raw_all(work[part].steps, busy),
+            "answers": partial(_kept_busy, stage.raw, work.answers, busy),
+            "mull": partial(_kept_busy, partial(stage.solve, SEARCH, verifier=Free()), work.tasks, searches),
+            "steps": partial(_kept_busy, stage.raw, work.steps, busy),
         }
         taken = await in_turns(ways, rounds, PARTS)
-        ours = rate(taken, "mull")
+        ours = column(taken, "mull", "done")
         for name, what, target in (
             ("answers", "whole answers", TARGET),
             ("steps", "the same steps, none waiting for another", None),
         ):
-            limit = rate(taken, name)
-            own = ratios(
-                _for_each(column(taken, "mull", "own"), column(taken, "mull", "done")),
-                _for_each(column(taken, name, "own"), column(taken, name, "done")),
-            )
+            limit = column(taken, name, "done")
+            own = ratios(_for_each_token(taken["mull"]), _for_each_token(taken[name]))
             figures.append(
                 Figure(
                     measure=2,
-                    what=f"4x4, {concurrency} at a time, against {what}, {busy} at a time",
+                    what=f"4x4, {searches} at a time, against {what}, {busy} at a time",
                     value=ratios(ours, limit),
-                    ours=ratios(ours, [1] * rounds).median,
-                    limit=ratios(limit, [1] * rounds).median,
+                    ours=statistics.median(ours) / PARTS,
+                    limit=statistics.median(limit) / PARTS,
                     sides="tokens/s",
                     target=target,
                     note=f"processor time of this process, a token: {own.median:.2f}",
@@ -63,34 +67,53 @@ async def measure(stage: Stage, rounds: int) -> Found:
     return Found(figures=figures)
 
 
-async def search(stage: Stage, tasks: list[Task], at_a_time: int) -> float:
-    """Solve tasks, so many at a time; the number of tokens."""
-    waiting = iter(tasks)
-
-    async def worker() -> int:
-        return sum([(await stage.solve(SEARCH, each, Free())).usage.completion for each in waiting])
-
-    return sum(await asyncio.gather(*(worker() for _ in range(at_a_time))))
-
-
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What the engine is asked without mull."""
+    """Searches, and what the engine is asked without mull."""
 
-    steps: list[Asked]
+    tasks: Sequence[Task]
+    steps: Sequence[Asked]
     """The steps of the searches."""
-    answers: list[Asked]
-    """Whole answers to the same questions, of about as many tokens in all."""
+    answers: Sequence[Asked]
+    """Whole answers to the same questions."""
 
 
-async def _work(stage: Stage, tasks: list[Task], at_a_time: int) -> Work:
-    stage.recorded.asked.clear()
-    tokens = await search(stage, tasks, at_a_time)
-    steps = list(stage.recorded.asked)
-    vote = MajorityVote(n=round(tokens / len(tasks) / ANSWER))
+async def _work(stage: Stage, tasks: Sequence[Task]) -> Work:
+    steps = [request for each in tasks for request in await stage.recording(SEARCH, each, Free())]
+    vote = MajorityVote(n=SEARCH.width * SEARCH.expand)
     answers = [request for each in tasks for request in await stage.recording(vote, each)]
-    return Work(steps=steps, answers=answers)
+    return Work(tasks=tasks, steps=steps, answers=answers)
 
 
-def _for_each(seconds: list[float], done: list[float]) -> list[float]:
-    return [a / b for a, b in zip(seconds, done, strict=True)]
+async def _kept_busy(
+    do: Callable[[T], Awaitable[object]], work: Sequence[T], at_a_time: int, part: int
+) -> float:
+    """Tokens that the engine generates in a second while so much is done at a time, again and again."""
+    waiting = cycle(work)
+
+    async def worker() -> None:
+        for each in waiting:
+            await do(each)
+
+    async with asyncio.TaskGroup() as group:
+        workers = [group.create_task(worker()) for _ in range(at_a_time)]
+        await asyncio.sleep(WARM)
+        began, before = asyncio.get_running_loop().time(), generated()
+        await asyncio.sleep(WINDOW)
+        rate = (generated() - before) / (asyncio.get_running_loop().time() - began)
+        for each in workers:
+            each.cancel()
+    return rate
+
+
+def generated() -> float:
+    """Tokens that the engine says it has generated."""
+    found = REGISTRY.get_sample_value(
+        "vllm:generation_tokens_total", {"engine": "0", "model_name": "mull-tiny"}
+    )
+    assert found is not None
+    return found
+
+
+def _for_each_token(taken: Sequence[dict[str, float]]) -> list[float]:
+    return [figures["own"] / figures["done"] for figures in taken]

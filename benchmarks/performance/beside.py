@@ -121,7 +121,8 @@ async def goodput(
             limit=statistics.median(limit),
             sides="right answers/s",
             target=adaptive if adaptive and "adaptive" in name else target,
-            note=f"right answers {100 * shares[name]:.0f} %, its-hub's {100 * shares[NEIGHBOUR]:.0f} %",
+            note=f"{TOGETHER} problems a round; right answers {100 * shares[name]:.0f} %, "
+            f"its-hub's {100 * shares[NEIGHBOUR]:.0f} %",
         )
         for name in ways
         if name != NEIGHBOUR
@@ -141,6 +142,7 @@ async def latency(measure: int, ways: Mapping[str, Solve], rounds: int) -> list[
             limit=statistics.median(median[NEIGHBOUR]),
             sides="s",
             target=TWICE,
+            note=f"{ALONE} problems a round",
         )
         for name in ways
         if name != NEIGHBOUR

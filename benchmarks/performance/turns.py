@@ -11,7 +11,7 @@ import psutil
 Way = Callable[[int], Awaitable[float]]
 """Does one part of the work and returns how much was done (tokens, requests)."""
 
-Taken = Mapping[str, Sequence[Mapping[str, float]]]
+Taken = Mapping[str, Sequence[dict[str, float]]]
 """For each way and round: `seconds`, `done`, `own` and `engine` (seconds of processor time)."""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic_core import from_json, to_json
 from starlette.types import ASGIApp
 
+from mull.engines.tasks import uninterrupted
 from mull.server.batches.check import numbered, parse
 from mull.server.batches.inside import Answered, ask
 from mull.server.batches.objects import Batch, Outcome, Tokens, new_id
@@ -91,7 +92,8 @@ class Lines:
         outcome = await asyncio.to_thread(_outcome, line, number, name, answered)
         while True:
             try:
-                return await self._store.record(batch.id, outcome)
+                # A batch that is cancelled meanwhile has its answer before it is put together.
+                return await uninterrupted(self._store.record(batch.id, outcome))
             except StoreUnavailable:  # what was generated is not lost, and nothing more is begun meanwhile
                 await asyncio.sleep(PATIENCE)
 

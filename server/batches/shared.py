@@ -14,7 +14,7 @@ from mull.server.batches.objects import Written
 from mull.server.batches.sql import SQLStore
 from mull.server.batches.temporary import TemporaryFolder
 from mull.server.storage.database import Database
-from mull.server.storage.tables import contents
+from mull.server.storage.tables import contents, files
 
 PART = 1 << 20
 """Bytes of a content that are sent together."""
@@ -45,16 +45,21 @@ class SharedStore(SQLStore):
 
     @asynccontextmanager
     async def local(self, name: str) -> AsyncIterator[Path]:
-        path, part = self.draft(), 0
+        path, part, size = self.draft(), 0, 0
         try:
             while (data := await self._part(name, part)) is not None:
                 await asyncio.to_thread(_append, path, data)
-                part += 1
-            if not part:
+                part, size = part + 1, size + len(data)
+            # It may have been deleted between two parts.
+            if not part or size != await self._bytes(name):
                 raise FileNotFoundError(name)
             yield path
         finally:
             await asyncio.to_thread(path.unlink, missing_ok=True)
+
+    async def _bytes(self, name: str) -> int | None:
+        query = select(files.c.bytes).where(files.c.id == name)
+        return await self._database.do(lambda db: db.scalar(query))
 
     async def _part(self, name: str, part: int) -> bytes | None:
         query = select(contents.c.data).where(contents.c.file == name, contents.c.part == part)

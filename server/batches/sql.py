@@ -146,12 +146,13 @@ class SQLStore:
         self, name: str, to: Status, *, now: int, output: Written | None, errors: Written | None
     ) -> None:
         def end(db: Connection) -> None:
-            found = _one(db, self._mine(name), lock=True)
-            if found is None:
-                raise LeaseLost(name)
+            # Files first: while the batch is locked, the leases of this server's others cannot be renewed.
             for written in (output, errors):
                 if written is not None:
                     self._keep(db, written)
+            found = _one(db, self._mine(name), lock=True)
+            if found is None:
+                raise LeaseLost(name)
             _update(
                 db,
                 name,

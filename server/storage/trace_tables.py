@@ -18,6 +18,9 @@ from mull.server.traces import PERIOD, light, unknown
 
 T = TypeVar("T")
 
+AT_ONCE = 1000
+"""Traces deleted in one transaction: many large ones would take longer than one may."""
+
 ANSWER = -1
 """Stands for the node where feedback is on the answer."""
 
@@ -89,14 +92,20 @@ class TraceTables:
         self._next = time.monotonic() + self._period
         oldest = self._clock() - self._max_age
         beyond = select(traces.c.number).order_by(traces.c.number.desc()).offset(self._max_count).limit(1)
+        last = self._database.run(lambda db: db.scalar(beyond))
+        old = traces.c.created < oldest
+        if last is not None:
+            old |= traces.c.number <= last
+        some = select(traces.c.number).where(old).order_by(traces.c.number).limit(AT_ONCE)
 
-        def forget(db: Connection) -> None:
-            _forget(db, traces.c.created < oldest)
-            if (last := db.scalar(beyond)) is not None:
-                _forget(db, traces.c.number <= last)
-            db.execute(delete(feedback).where(feedback.c.created < oldest))
+        def forget(db: Connection) -> bool:
+            numbers = list(db.scalars(some))
+            _forget(db, traces.c.number.in_(numbers))
+            return len(numbers) == AT_ONCE
 
-        self._database.run(forget)
+        while self._database.run(forget):
+            pass
+        self._database.run(lambda db: db.execute(delete(feedback).where(feedback.c.created < oldest)))
 
     def add_feedback(self, given: Feedback) -> bool:
         said = given.model_dump(exclude_none=True)

@@ -35,6 +35,9 @@ UNKNOWN = Score(value=0.0, known=False)
 
 T = TypeVar("T")
 
+GRACE = 1.0
+"""Seconds in which an engine has to answer that generates nothing, though the budget be spent."""
+
 
 class Run:
     """The capabilities of one request: sampling, scoring, reading answers, within one budget and trace.
@@ -165,6 +168,15 @@ class Run:
         run._under = self._under if under is None else under
         return run
 
+    async def _within(self, answering: Coroutine[Any, Any, T]) -> T:
+        """What an engine has to answer in time: it may be away."""
+        left = self.budget.seconds_left
+        try:
+            async with asyncio.timeout(None if left is None else max(left, GRACE)):
+                return await answering
+        except TimeoutError:
+            raise EngineUnavailable("the engine did not answer within the budget of seconds") from None
+
     def mark(self, kind: str, text: str = "", *, parent: int | None = None, **data: Any) -> int:
         """Add a node that costs nothing to the trace (a stage, a decision) and return its id."""
         above = self._under if parent is None else parent
@@ -177,7 +189,7 @@ class Run:
 
         `under` is the trace node that it hangs below, by default where the run began.
         """
-        prompt = await self._generator.render(chat or self.task.chat)
+        prompt = await self._within(self._generator.render(chat or self.task.chat))
         return Candidate(prompt=prompt, node=self._under if under is None else under)
 
     async def ask(
@@ -218,8 +230,8 @@ class Run:
                 prompt = replace(prompt, ids=prompt.ids[:-1], generated=prompt.generated - 1)
             else:
                 # It ended in a stop string, whose ids are there although its text is not.
-                prompt = await self._generator.append(prompt.root, prompt.text)
-        prompt = await self._generator.append(prompt, text)
+                prompt = await self._within(self._generator.append(prompt.root, prompt.text))
+        prompt = await self._within(self._generator.append(prompt, text))
         node = self.mark(kind, text, parent=origin.node)
         return replace(origin, prompt=prompt, steps=(*origin.steps, text), finish="step", node=node)
 

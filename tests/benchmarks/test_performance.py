@@ -116,7 +116,7 @@ def test_adaptive_from_a_report() -> None:
     def run(name: str, tokens: float, calls: float) -> dict[str, Any]:
         share = {"value": 0.8, "low": 0.7, "high": 0.9}
         at_k = [{"k": 64, "majority": share}]
-        made = {"name": name, "tokens": {"value": tokens}, "engine_calls": {"value": calls}}
+        made = {"run": name, "tokens": {"value": tokens}, "engine_calls": {"value": calls}}
         return made | {"accuracy": share, "at_k": at_k}
 
     names = (adaptive.BEST, adaptive.ADAPTIVE, *adaptive.STOPPING)

@@ -372,3 +372,24 @@ async def test_leaving_aborts_at_the_replica(pool: Pool) -> None:
         await asking
     assert pool.replicas[0].in_flight == 0
     assert pool.replicas[0].serves
+
+
+async def test_requests_that_are_to_blame_do_not_close_the_only_engine(pool: Pool) -> None:
+    engine = Typist(breaks_at=[0] * 10)
+    add(pool, engine)
+    for _ in range(10):
+        with pytest.raises(EngineUnavailable, match="it broke"):
+            await sample(pool)
+    assert pool.replicas[0].breaker.open
+    [found], _ = await sample(pool)
+    assert found.text == TEXT
+
+
+async def test_an_empty_pool_takes_servers_of_another_kind(pool: Pool) -> None:
+    add(pool, Typist())
+    pool.drain("0")
+    await until(lambda: not pool.replicas)
+    other = Typist()
+    other.context = 99
+    add(pool, other)
+    assert pool.context == 99

@@ -114,3 +114,21 @@ async def test_an_engine_that_is_just_starting_is_not_left_behind() -> None:
     await asyncio.sleep(0)
     going.set()
     assert await releasing is engines.started[1]
+
+
+async def test_whatever_keeps_it_from_starting_it_is_tried_again() -> None:
+    engines = Engines()
+    tries = 0
+
+    async def start() -> Any:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise RuntimeError("dead on arrival")
+        return await engines.start()
+
+    supervised = Supervised("x", engines.started[0], start=start, stop=engines.stop)
+    engines.started[0].errored = True
+    assert await supervised.revived()
+    assert tries == 2
+    await supervised.release()

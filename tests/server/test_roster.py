@@ -30,9 +30,15 @@ class Upstream:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.status = 200
+        """Of the list of models."""
+        self.asked = 0
+        """How often for the list of models."""
+        self.hold: asyncio.Event | None = None
         app = web.Application()
-        app.router.add_get("/v1/models", self._models)
-        app.router.add_post("/v1/chat/completions", self._chat)
+        for prefix in ("", "/other"):
+            app.router.add_get(prefix + "/v1/models", self._models)
+            app.router.add_post(prefix + "/v1/chat/completions", self._chat)
         self.server = TestServer(app)
 
     @property
@@ -40,11 +46,14 @@ class Upstream:
         return str(self.server.make_url("/v1"))
 
     async def _models(self, request: web.Request) -> web.Response:
-        return web.json_response({"data": [{"id": "m", "owned_by": "someone"}]})
+        self.asked += 1
+        return web.json_response({"data": [{"id": "m", "owned_by": "someone"}]}, status=self.status)
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
+        if self.hold is not None:
+            await self.hold.wait()
         choice = f'{{"index": 0, "delta": {{"content": "{self.name}"}}, "finish_reason": "stop"}}'
         await response.write(f'data: {{"choices": [{choice}]}}\n\ndata: [DONE]\n\n'.encode())
         return response
@@ -151,6 +160,82 @@ async def test_a_file_says_who_there_is(upstreams: list[Upstream], tmp_path: Pat
         listed.write_text(f"{a.url}\n")
         await until(lambda: model.names != [] and model.names[0] in a.url)
         assert await model.ask() == "a"
+
+
+async def test_what_is_wrong_in_the_file_is_passed_over(upstreams: list[Upstream], tmp_path: Path) -> None:
+    a, b = upstreams
+    listed = tmp_path / "servers"
+    listed.write_bytes(f"{a.url}\nhttp://[::1\nhttp://\n".encode())
+    async with Following(urls_file=listed) as model:
+        assert await model.ask() == "a"
+        listed.write_bytes(b"\xff\xfe")
+        await asyncio.sleep(0.1)
+        listed.write_text(f"{a.url}\n{b.url}\n")
+        await until(lambda: len(model.names) == 2)
+
+
+async def test_a_list_that_flickers_takes_nobody_away(upstreams: list[Upstream], tmp_path: Path) -> None:
+    a, _ = upstreams
+    held = asyncio.Event()
+    listed = tmp_path / "servers"
+    listed.write_text(a.url)
+    async with Following(urls_file=listed) as model:
+        a.hold = held
+        asking = asyncio.create_task(model.ask())
+        await until(lambda: model.pool.replicas[0].in_flight == 1)
+        listed.write_text("")
+        await until(lambda: model.pool.replicas[0].draining)
+        listed.write_text(a.url)
+        await until(lambda: model.pool.replicas[0].serves)
+        held.set()
+        assert [await asking, await model.ask()] == ["a", "a"]
+
+
+async def test_a_server_that_refuses_at_first_may_join(upstreams: list[Upstream], tmp_path: Path) -> None:
+    a, b = upstreams
+    b.status = 400
+    listed = tmp_path / "servers"
+    listed.write_text(f"{a.url}\n{b.url}\n")
+    async with Following(urls_file=listed) as model:
+        await until(lambda: b.asked > 1)
+        b.status = 200
+        await until(lambda: len(model.names) == 2)
+
+
+async def test_a_drain_in_the_midst_of_a_look_ends_no_looking(
+    upstreams: list[Upstream], tmp_path: Path
+) -> None:
+    a, b = upstreams
+    listed = tmp_path / "servers"
+    listed.write_text(f"{a.url}\n{b.url}\n")
+    async with Following(urls_file=listed) as model:
+        await until(lambda: len(model.names) == 2)
+        for replica in model.pool.replicas:
+            replica.engine.polled = True
+        for _ in range(10):
+            listed.write_text(f"{a.url}\n")
+            await until(lambda: len(model.pool.replicas) == 1)
+            listed.write_text(f"{a.url}\n{b.url}\n")
+            await until(lambda: len(model.names) == 2)
+        a.status = 400  # which is no answer about health
+        model.pool.replicas[0].engine.polled = True
+        await until(lambda: len(model.names) == 1)
+        a.status = 200
+        await until(lambda: len(model.names) == 2)
+
+
+async def test_too_many_requests_is_no_reason_to_be_down(upstreams: list[Upstream]) -> None:
+    async with Following(url=upstreams[0].url) as model:
+        upstreams[0].status = 429
+        for _ in range(5):
+            await model.pool.replicas[0].look()
+        assert await model.ask() == "a"
+
+
+async def test_two_paths_of_one_host_are_two_servers(upstreams: list[Upstream]) -> None:
+    a, _ = upstreams
+    async with Following(urls=[a.url, a.url.replace("/v1", "/other/v1")]) as model:
+        assert len(model.names) == 2
 
 
 async def test_a_file_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
