@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import itertools
 import zlib
 from collections.abc import AsyncIterator, Sequence
@@ -135,10 +134,6 @@ async def staged() -> AsyncIterator[Stage]:
         pool = Pool("mull-tiny")
         stack.push_async_callback(pool.close)
         pool.add(Replica("mull-tiny", recorded))
-        # What has been imported is never looked at again, as in vLLM's own server: that would take a second
-        # now and then, of whichever way is being measured.
-        gc.collect()
-        gc.freeze()
         yield Stage(
             engine=engines["mull-tiny"],
             recorded=recorded,
