@@ -65,6 +65,8 @@ def test_the_terminal_shows_the_search_and_the_server(server: Server, ask: Any) 
     assert "← answer" in text
     picture = json.loads(mull("top", "--once", "--json", "--interval", 0.1, *url))
     assert picture["ready"] is True
-    assert picture["engines"]["mull-tiny"].keys() == {"requests", "running", "waiting", "cache"}
+    told = picture["engines"]["mull-tiny"]
+    assert told.keys() == {"requests", "replicas", "up", "running", "waiting", "cache"}
+    assert (told["replicas"], told["up"]) == (1, 1)
     assert picture["generated"] > 0
     assert mull("models", *url) == "mull-tiny\n"
