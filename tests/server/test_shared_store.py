@@ -244,6 +244,11 @@ def test_a_content_that_cannot_be_fetched_is_no_half_answer(start: Start, databa
             live.client.files.content(file.id)
         with psycopg.connect(database) as connection:
             connection.execute("ALTER TABLE mull.elsewhere RENAME TO contents")
+            connection.execute("UPDATE mull.contents SET data = substring(data for 5)")
+        # The rest of it was deleted between two parts.
+        with pytest.raises(openai.NotFoundError):
+            live.client.files.content(file.id)
+        with psycopg.connect(database) as connection:
             connection.execute("DELETE FROM mull.contents")
         with pytest.raises(openai.NotFoundError):
             live.client.files.content(file.id)

@@ -56,7 +56,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
 
 
 def file(**fields: Any) -> StoredFile:
-    known = {"owner": None, "filename": "f", "purpose": "batch", "bytes": 1, "created_at": 0, "expires_at": 9}
+    known = {"owner": None, "filename": "f", "purpose": "batch", "bytes": 7, "created_at": 0, "expires_at": 9}
     return StoredFile(**known | fields)
 
 
