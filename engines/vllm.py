@@ -93,6 +93,7 @@ class VLLMGenerator(Sampler):
         except TimeoutError as error:
             raise EngineUnavailable(f"model {self.model!r} did not render the messages in time") from error
         except Exception as error:
+            await self.check()  # what it renders with ends with the engine
             # vLLM counts no further than it must, and for very long texts not even that far.
             if getattr(error, "parameter", None) in ("input_tokens", "input_text"):
                 raise too_long(f"at least {self.context + 1}", self.context) from error
@@ -109,7 +110,11 @@ class VLLMGenerator(Sampler):
         from vllm.renderers import TokenizeParams
 
         params = TokenizeParams(max_total_tokens=None, add_special_tokens=special)
-        prompt = await self._engine.renderer.tokenize_prompt_async(TextPrompt(prompt=text), params)
+        try:
+            prompt = await self._engine.renderer.tokenize_prompt_async(TextPrompt(prompt=text), params)
+        except Exception:
+            await self.check()
+            raise
         return tuple(prompt["prompt_token_ids"])
 
     async def decode(self, ids: Sequence[int]) -> str:

@@ -98,6 +98,7 @@ async def test_engines_of_one_process(chat: Chat) -> None:
             assert f'vllm:num_requests_running{{engine="0",model_name="{name}"}} 0.0' in metrics
         assert metrics.count("# TYPE vllm:num_requests_running ") == 1
 
+        dead = VLLMGenerator(engines["policy"]._engine, model="policy")
         meter, endless = Meter(), Sampling(extra={"ignore_eos": True})
         async with aclosing(policy.stream(prompt, endless, meter=meter)) as chunks:
             await anext(chunks)
@@ -121,6 +122,10 @@ async def test_engines_of_one_process(chat: Chat) -> None:
         await policy.check()
         async with aclosing(policy.sample(prompt, Sampling(max_tokens=5), n=2)) as results:
             assert len([c async for c in results]) == 2
+        # What renders has ended with the dead one, which is not the chat's fault.
+        for asked in (dead.render(chat), dead.encode("x")):
+            with pytest.raises(EngineUnavailable, match="'policy' died"):
+                await asked
         metrics = generate_latest().decode()
         assert metrics.count('vllm:num_requests_running{engine="0",model_name="policy"} ') == 1
         again = engine_processes() - before
