@@ -94,19 +94,17 @@ class Roster:
         for name in [name for name in self._joining if name not in wanted]:
             self._joining.pop(name).cancel()
         present = {replica.name for replica in self._pool.replicas}
-        for name in present:
-            if name in wanted:
-                self._pool.keep(name)
-            else:
-                self._drain(name)
+        for replica in self._pool.replicas:
+            if replica.name in wanted:
+                self._pool.keep(replica.name)
+            elif not replica.draining:
+                log.warning(
+                    "replica %s of %s is no longer listed: it is drained", replica.name, self._pool.model
+                )
+                self._pool.drain(replica.name)
         for name, url in wanted.items():
             if name not in present and name not in self._joining:
                 self._keep_joining(url)
-
-    def _drain(self, name: str) -> None:
-        if not next(replica for replica in self._pool.replicas if replica.name == name).draining:
-            log.warning("replica %s of %s is no longer listed: it is drained", name, self._pool.model)
-            self._pool.drain(name)
 
     def _keep_joining(self, url: str) -> None:
         async def join() -> None:

@@ -14,7 +14,7 @@ from mull.server.batches.objects import Written
 from mull.server.batches.sql import SQLStore
 from mull.server.batches.temporary import TemporaryFolder
 from mull.server.storage.database import Database
-from mull.server.storage.tables import contents, files
+from mull.server.storage.tables import contents
 
 PART = 1 << 20
 """Bytes of a content that are sent together."""
@@ -51,15 +51,12 @@ class SharedStore(SQLStore):
                 await asyncio.to_thread(_append, path, data)
                 part, size = part + 1, size + len(data)
             # It may have been deleted between two parts.
-            if not part or size != await self._bytes(name):
+            known = await self.file(name)
+            if known is None or not part or size != known.bytes:
                 raise FileNotFoundError(name)
             yield path
         finally:
             await asyncio.to_thread(path.unlink, missing_ok=True)
-
-    async def _bytes(self, name: str) -> int | None:
-        query = select(files.c.bytes).where(files.c.id == name)
-        return await self._database.do(lambda db: db.scalar(query))
 
     async def _part(self, name: str, part: int) -> bytes | None:
         query = select(contents.c.data).where(contents.c.file == name, contents.c.part == part)
