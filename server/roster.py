@@ -53,8 +53,7 @@ class Roster:
             ConfigurationError: the file of addresses cannot be read.
             EngineUnavailable: none of the configured servers answers; those that come and go are waited for.
         """
-        one = [self._model.url] if self._model.url and not self._model.discover else []
-        static = self._model.urls or one
+        static = [] if self._model.discover else self._model.servers
         if not static:
             if self._model.urls_file is not None:
                 await self._addresses()

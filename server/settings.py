@@ -101,6 +101,11 @@ class ModelSettings(Part):
     )
 
     @property
+    def servers(self) -> list[str]:
+        """The addresses that are named here."""
+        return self.urls or ([] if self.url is None else [self.url])
+
+    @property
     def thoughts(self) -> Thoughts | None:
         """How the model marks its thoughts."""
         if self.reasoning is None or self.reasoning == "think":

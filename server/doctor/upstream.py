@@ -21,8 +21,8 @@ async def look(settings: Settings) -> list[Finding]:
     asked = []
     for name, model in settings.models.items():
         key = os.environ.get(model.api_key_env) if model.api_key_env else None
-        wants, urls = model.served_as or name, model.urls or ([model.url] if model.url else [])
-        roots = [url.rstrip("/").removesuffix("/v1") for url in urls]
+        wants = model.served_as or name
+        roots = [url.rstrip("/").removesuffix("/v1") for url in model.servers]
         asked += [_ask(f"models.{name}", f"{root}/v1/models", key, wants=wants) for root in roots]
     for name, config in settings.verifiers.items():
         if isinstance(config, RemoteConfig):
