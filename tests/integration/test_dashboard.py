@@ -76,6 +76,9 @@ def test_everything_resolves(
 
     def up() -> bool:
         try:
+            # Until it has read its files, it answers with a page.
+            if not prometheus.get("/query", params={"query": "up"}).is_success:
+                return False
             return [each["value"][1] for each in told("/query", query="up")["result"]] == ["1", "1"]
         except httpx.TransportError:
             return False
