@@ -28,6 +28,12 @@ from mull.errors import EngineUnavailable
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
 
+RUNNER_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    # Of what waits, `Sampling.priority` says what is next; what runs is put back only for want of cache.
+    "generate": {"scheduling_policy": "priority"},
+    "pooling": {},
+}
+
 CPU_OPTIONS: Mapping[str, Any] = {
     "dtype": "float32",
     "enforce_eager": True,
@@ -179,6 +185,7 @@ def _started(spec: EngineSpec, *, cpu: bool) -> AsyncLLM:
         "served_model_name": spec.name,
         "use_tqdm_on_load": False,
         "runner": spec.runner,
+        **RUNNER_OPTIONS[spec.runner],
         **({**CPU_OPTIONS, **CPU_RUNNER_OPTIONS[spec.runner]} if cpu else {}),
         **spec.options,
     }

@@ -142,7 +142,9 @@ class VLLMGenerator(Sampler):
         name = f"mull-{next(_numbers)}"
         ids = list(request.prompt.ids or ())
         try:
-            queue = await self._engine.add_request(name, tokens_input(ids), self._params(request))
+            queue = await self._engine.add_request(
+                name, tokens_input(ids), self._params(request), priority=request.sampling.priority
+            )
         except Exception as error:
             raise self._mull_error(error) from error
         request.begun, request.usage = True, Usage(prompt=len(ids))

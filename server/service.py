@@ -202,7 +202,7 @@ class Service:
         promises = commit if loaded is None or not self._fallback else None
         heard = None if loaded is None else _Heard(self._watched(loaded))
         models = {
-            name: _Noticed(self._tracing.generator(model), job.begun)
+            name: _Noticed(self._tracing.generator(model), job.begun, spent.priority)
             for name, model in self._generators.items()
         }
         run = Run(
@@ -233,9 +233,7 @@ class Service:
                 count(metrics, plan, run, solved, status)
                 spent.usage = run.usage
                 if solved is not None:
-                    self._admission.expected.learn(
-                        plan.model, samples=run.budget.samples, tokens=run.usage.completion
-                    )
+                    self._admission.expected.learn(plan, run.usage.completion)
                 served = Served(
                     job=job,
                     run=run,
@@ -289,23 +287,24 @@ class Service:
 
 
 class _Noticed(Around):
-    """A generator that says when it is first asked to generate."""
+    """A generator that says when it is first asked to generate, and tells engines the request's place."""
 
-    def __init__(self, inner: Generator, begun: asyncio.Event) -> None:
+    def __init__(self, inner: Generator, begun: asyncio.Event, priority: int) -> None:
         super().__init__(inner)
         self._begun = begun
+        self._priority = priority
 
     def sample(
         self, prompt: Prompt, sampling: Sampling, *, n: int = 1, meter: Meter | None = None
     ) -> AsyncGenerator[Completion, None]:
         self._begun.set()
-        return self._inner.sample(prompt, sampling, n=n, meter=meter)
+        return self._inner.sample(prompt, replace(sampling, priority=self._priority), n=n, meter=meter)
 
     def stream(
         self, prompt: Prompt, sampling: Sampling, *, meter: Meter | None = None
     ) -> AsyncGenerator[Chunk, None]:
         self._begun.set()
-        return self._inner.stream(prompt, sampling, meter=meter)
+        return self._inner.stream(prompt, replace(sampling, priority=self._priority), meter=meter)
 
 
 class _Heard:

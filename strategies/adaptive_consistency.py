@@ -1,7 +1,8 @@
 """Self-consistency that stops sampling once the vote is as good as decided.
 
 Aggarwal et al. 2023, Let's Sample Step by Step: Adaptive-Consistency for Efficient Reasoning and Coding
-with LLMs.
+with LLMs. The rule `predictive` is the predictive probability of a sequential trial: Lee and Liu 2008, A
+predictive probability design for phase II cancer clinical trials.
 """
 
 from __future__ import annotations
@@ -25,12 +26,17 @@ class AdaptiveConsistency(StrategyModel):
     The shares of the answers in an endless vote are unknown; from a uniform prior the votes cast make them
     Beta distributed (the two leading answers alone) or Dirichlet distributed (all answers seen). Samples
     without a readable answer cast no vote and do not move that probability, but count among the `n`.
+
+    `predictive` asks about the vote of `n` instead of an endless one: how probable it is, by the same prior,
+    that the leader is ahead of the runner-up once all `n` are drawn. It is never less sure than `beta`, and
+    the surer the fewer samples are left, so it also ends votes that an endless one would leave open.
     Cost: at most `n` generations; `batch` at least.
     """
 
     source: ClassVar[str] = (
         "Aggarwal et al. 2023, Let's Sample Step by Step: Adaptive-Consistency for Efficient Reasoning and "
-        "Coding with LLMs, https://arxiv.org/abs/2305.11860"
+        "Coding with LLMs, https://arxiv.org/abs/2305.11860; predictive: Lee and Liu 2008, A predictive "
+        "probability design for phase II cancer clinical trials, https://doi.org/10.1177/1740774508089279"
     )
     cost_model: ClassVar[str] = "n generations at most, batch at least; n / 3.3 on average in the paper"
 
@@ -39,8 +45,10 @@ class AdaptiveConsistency(StrategyModel):
     confidence: float = Field(
         0.95, gt=0.5, lt=1, description="How probable it must be that the leading answer stays the leader."
     )
-    rule: Literal["beta", "dirichlet"] = Field(
-        "beta", description="Whether the two leading answers alone are compared, or all of them."
+    rule: Literal["beta", "dirichlet", "predictive"] = Field(
+        "beta",
+        description="What is asked of an endless vote: that the leader beats the runner-up (beta), or all "
+        "others (dirichlet). Predictive: that it is ahead of the runner-up once all n are drawn.",
     )
 
     def cost(self) -> Cost:
@@ -55,8 +63,11 @@ class AdaptiveConsistency(StrategyModel):
         votes = [count for _, count in Counter(g for g in groups if g is not None).most_common()]
         if not votes:
             return False
-        leads = leads_by_beta if self.rule == "beta" else leads_by_dirichlet
-        return leads(votes) >= self.confidence
+        if self.rule == "predictive":
+            sure = leads_at_end(votes, drawn=len(groups), n=self.n)
+        else:
+            sure = (leads_by_beta if self.rule == "beta" else leads_by_dirichlet)(votes)
+        return sure >= self.confidence
 
 
 def leads_by_beta(votes: Sequence[int]) -> float:
@@ -69,6 +80,47 @@ def leads_by_beta(votes: Sequence[int]) -> float:
     tosses = first + second - 1
     favourable: int = sum(math.comb(tosses, heads) for heads in range(first))
     return favourable / (1 << tosses)
+
+
+def leads_at_end(votes: Sequence[int], *, drawn: int, n: int) -> float:
+    """Probability that the first of two answers is ahead once all `n` are drawn, from votes in falling order.
+
+    With a uniform prior over the shares of the first, the second and all else (other answers, and samples
+    without one), the draws to come are those of a Polya urn: how many go to the two is beta-binomial, and so
+    is how many of these go to the first. A tie in the end counts half.
+
+    Args:
+        votes: Of each answer.
+        drawn: How many samples there are, those without an answer too.
+        n: How many there will be.
+    """
+    first, second = votes[0], votes[1] if len(votes) > 1 else 0
+    lead, left, both = first - second, n - drawn, first + second + 2
+    if lead > left:
+        return 1.0
+    ahead, total = (1.0 if lead else 0.5), 0.0
+    for more in range(left + 1):
+        total += _urn(more, left, both, drawn - first - second + 1) * ahead
+        if (lead + more) % 2:
+            # Only from one vote apart can the next one for the two change who is ahead: from a tie it goes
+            # to either with the same probability.
+            above, below = (more - lead + 1) // 2, (more - lead - 1) // 2
+            lost = _urn(above, more, first + 1, second + 1) * (second + 1 + more - above)
+            won = _urn(below, more, first + 1, second + 1) * (first + 1 + below)
+            ahead += 0.5 * (won - lost) / (both + more)
+    return min(1.0, total)
+
+
+def _urn(k: int, n: int, a: int, b: int) -> float:
+    """Probability of `k` balls of one colour in `n` draws from a Polya urn with `a` of it and `b` others."""
+    if not 0 <= k <= n:
+        return 0.0
+    ways = _log_beta(k + a, n - k + b) - _log_beta(a, b) - _log_beta(k + 1, n - k + 1) - math.log(n + 1)
+    return math.exp(ways)
+
+
+def _log_beta(a: int, b: int) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
 
 
 def leads_by_dirichlet(votes: Sequence[int], *, points: int = 400) -> float:

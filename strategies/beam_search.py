@@ -7,13 +7,18 @@ Neural Machine Translation.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar
 
 from pydantic import Field
 
 from mull.run import Run
 from mull.strategies.base import Cost
+from mull.strategies.growth import Family, Growth, growing
+from mull.strategies.prospects import UNKNOWN, ZERO, Prospect, certain, probable
 from mull.strategies.steps import Scores, StepSearch, conclude
 from mull.types import Answer, Candidate, Task
 
@@ -47,34 +52,110 @@ class BeamSearch(StepSearch):
     lookahead: int = Field(
         0, ge=0, le=32, description="Score a step by what it leads to so many steps further."
     )
+    speculate: bool = Field(
+        False,
+        description="Continue probable survivors before their level has ended, not certain ones alone; what "
+        "turns out to be in vain is cancelled, and billed.",
+    )
 
     def cost(self) -> Cost:
-        """`width * expand` steps, with their rollouts, and scores at each of `depth` levels."""
+        """`width * expand` steps, with their rollouts, and scores at each of `depth` levels.
+
+        Speculation begins at most one step more for each that is scored.
+        """
         level = self.width * self.expand
-        return Cost(generations=level * (1 + self.lookahead), scores=level) * self.depth
+        each = 1 + self.lookahead + (self.expand if self.speculate else 0)
+        return Cost(generations=level * each, scores=level) * self.depth
 
     async def __call__(self, task: Task, run: Run) -> Answer:
-        """Search level by level."""
+        """Search level by level; who will be among the best of a level goes on before it has ended."""
         live = [await run.start()]
         ended: list[Candidate] = []
         scores: dict[int, float] = {}
-        for level in range(self.depth):
-            n = self.expand if level else self.expand * self.width
-            families = await self.grow(run, live, n)
-            grown = [step for family in families for step in family]
-            if not grown:
-                break
-            # Beams that the budget did not let grow stay in the race.
-            waiting = [b for b, family in zip(live, families, strict=True) if not family and b.steps]
-            scores |= await self._foreseen(run, grown)
-            ended += [c for c in grown if c.finish != "step"]
-            steps = [*waiting, *(c for c in grown if c.finish == "step")]
-            live = self._survivors([*ended, *steps], scores, run)
-            run.commit_prefix([c.text for c in (*live, *ended)])
-            if not live or (not self.lookahead and self.settled(live, ended, scores, task.n)):
-                break
+        async with growing(partial(self.steps, run)) as growth:
+            for level in range(self.depth):
+                n = self.expand if level else self.expand * self.width
+                families = growth.take(live, n)
+                ahead = (
+                    partial(self._ahead, growth, ended, scores, task.n) if level + 1 < self.depth else None
+                )
+                await self._judged(run, growth, families, scores, ahead)
+                grown = [step for family in families for step in family.settle(run.trace)]
+                if not grown:
+                    break
+                # Beams that the budget did not let grow stay in the race.
+                waiting = [f.origin for f in families if not f.children and f.origin.steps]
+                ended += [c for c in grown if c.finish != "step"]
+                steps = [*waiting, *(c for c in grown if c.finish == "step")]
+                live = self._survivors([*ended, *steps], scores, run)
+                run.commit_prefix([c.text for c in (*live, *ended)])
+                if not live or (not self.lookahead and self.settled(live, ended, scores, task.n)):
+                    break
+        for node in [node.id for node in run.trace.nodes if node.parent in growth.vain]:
+            run.trace.annotate(node, vain=True)
         # What is still live was cut off by the depth, the budget or the stop above; it ranks last.
         return await conclude(run, [*ended, *(c for c in live if c.steps)], scores)
+
+    async def _judged(
+        self,
+        run: Run,
+        growth: Growth,
+        families: Sequence[Family],
+        scores: dict[int, float],
+        ahead: Callable[[Sequence[Family]], None] | None,
+    ) -> None:
+        """Judge the steps of a level as they come, until all have; tell `ahead` what there is meanwhile.
+
+        With a budget of tokens or samples, who gets the last of it must not depend on who comes first: then,
+        and with lookahead, a level is judged as a whole, and nothing goes ahead.
+        """
+        limited = run.budget.tokens_left is not None or run.budget.samples_left is not None
+        at_once = not (limited or self.lookahead)
+        judged, seen = set[int](), 0
+        while True:
+            came, coming = sum(len(f.children) for f in families), sum(f.coming for f in families)
+            new = [step for family in families for step in family.distinct if step.node not in judged]
+            if at_once and ahead is not None:
+                ahead(families)
+            # A verifier likes large batches: none is smaller than what is still to come.
+            if new and (coming == 0 or (at_once and came - seen >= coming)):
+                judged |= {step.node for step in new}
+                seen = came
+                scores |= await self._foreseen(run, new)
+            elif coming == 0:
+                return
+            else:
+                await growth.news()
+
+    def _ahead(
+        self,
+        growth: Growth,
+        ended: Sequence[Candidate],
+        scores: Scores,
+        n: int,
+        families: Sequence[Family],
+    ) -> None:
+        """Let those steps grow already that will be among the best of their level."""
+        rivals = [self._prospect(step, scores) for step in ended]
+        for family in families:
+            parent = self._prospect(family.origin, scores) if family.origin.steps else UNKNOWN
+            # A step is taken to be worth what its parent is, and cannot be worth more if scores only fall.
+            unknown = UNKNOWN._replace(high=parent.high if self.falling else math.inf, guess=parent.guess)
+            rivals += [self._prospect(step, scores, unknown) for step in family.distinct]
+            rivals += [unknown] * family.coming
+        if self.speculate:
+            survivors = probable(rivals, self.width, self.prune)
+        else:
+            survivors = certain(rivals, self.width, self.prune, n if self.falling else None)
+        for step in survivors:
+            if step.finish == "step":
+                growth.begin(step, self.expand)
+
+    def _prospect(self, step: Candidate, scores: Scores, unknown: Prospect = ZERO) -> Prospect:
+        score = scores.get(step.node)
+        if score is None:
+            return unknown._replace(step=step, answer=step.complete)
+        return Prospect(step=step, low=score, high=score, guess=score, answer=step.complete)
 
     async def _foreseen(self, run: Run, grown: list[Candidate]) -> dict[int, float]:
         """The scores of where the steps lead."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, Literal
 
@@ -42,17 +42,26 @@ class StepSearch(StrategyModel):
         )
         return [distinct(family, run) for family in families]
 
+    def steps(self, run: Run, origin: Candidate, n: int) -> AsyncGenerator[Candidate, None]:
+        """`n` next steps of an origin, in the order in which they finish."""
+        return run.sample(origin, n=n, step=self.delimiter, span=self.step_tokens, kind="step")
+
     async def judge(self, run: Run, candidates: Sequence[Candidate]) -> dict[int, float]:
         """The candidates' scores by their trace node; unknown ones are left out."""
         judged = await run.score(candidates, self.aggregate)
         return {c.node: s.reduce(self.aggregate) for c, s in zip(candidates, judged, strict=True) if s.known}
+
+    @property
+    def falling(self) -> bool:
+        """Whether a score only falls as an answer grows."""
+        return self.aggregate in ("min", "product")
 
     def settled(self, live: Sequence[Candidate], ended: Sequence[Candidate], scores: Scores, n: int) -> bool:
         """Whether the best `n` finished answers are at least as good as anything a live one can become.
 
         With `min` and `product`, scores only fall as an answer grows; with the others nobody can tell.
         """
-        if self.aggregate not in ("min", "product"):
+        if not self.falling:
             return False
         finished = sorted((scores.get(c.node, 0.0) for c in ended if c.complete), reverse=True)
         return len(finished) >= n and finished[n - 1] >= max(

@@ -12,9 +12,11 @@ from benchmarks.performance import (
     growth,
     judging,
     memory,
+    mixed,
     plain,
     ready,
     sampling,
+    voting,
 )
 from benchmarks.performance.figures import Found
 from benchmarks.performance.stage import Stage
@@ -30,11 +32,12 @@ INSIDE: Mapping[int, Callable[[Stage, int], Awaitable[Found]]] = {
 
 OUTSIDE: Mapping[int, Callable[[int], Awaitable[Found]]] = {
     3: beside.beam,
-    4: beside.vote,
+    4: voting.measure,
     7: plain.measure,
     9: ready.measure,
     10: memory.measure,
     11: adaptive.measure,
+    12: mixed.measure,
 }
 """With servers in processes of their own; they take the number of rounds."""
 

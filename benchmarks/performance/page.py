@@ -20,12 +20,21 @@ def write(results: Mapping[str, Any], page: Path = PAGE) -> None:
     Raises:
         ValueError: it does not say where.
     """
+    put(tables(results), page)
+
+
+def put(made: str, page: Path) -> None:
+    """Put what was made between the marks of a page.
+
+    Raises:
+        ValueError: it has none.
+    """
     text = page.read_text("utf-8")
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"there is no {BEGIN} ... {END} in {page}")
-    page.write_text(f"{before}{BEGIN}\n\n{tables(results)}\n{END}{after}", "utf-8")
+    page.write_text(f"{before}{BEGIN}\n\n{made}\n{END}{after}", "utf-8")
 
 
 def tables(results: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from tempfile import TemporaryFile
 
 import aiohttp
@@ -48,11 +49,16 @@ async def serving(**variables: str) -> AsyncIterator[Server]:
 
 
 @asynccontextmanager
-async def vllm_serving() -> AsyncIterator[Server]:
-    """VLLM's own server with the bundled policy, and with the settings of mull's engines."""
+async def vllm_serving(chat_template: Path | None = None) -> AsyncIterator[Server]:
+    """VLLM's own server with the bundled policy, and with the settings of mull's engines.
+
+    Args:
+        chat_template: In place of the policy's.
+    """
     port = free_port()
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1"]
     command += ["--model", str(MODELS / "policy"), "--served-model-name", "mull-tiny", "--port", str(port)]
+    command += ["--chat-template", str(chat_template)] if chat_template else []
     variables = {"VLLM_LOGGING_LEVEL": "ERROR"}
     if on_cpu():
         command += ["--dtype", "float32", "--enforce-eager", "--block-size", "32"]

@@ -18,6 +18,7 @@ from mull.server.queueing.accounts import LONGEST, Account, share_of
 from mull.server.queueing.errors import LimitReached, Overloaded, ShuttingDown
 from mull.server.queueing.expected import Expected
 from mull.server.queueing.order import Order, Wanted
+from mull.server.queueing.precedence import Precedence
 from mull.server.settings import AdmissionSettings
 from mull.types import Usage
 
@@ -31,6 +32,8 @@ class Turn:
 
     usage: Usage = field(default_factory=Usage)
     """What it has cost, set before it ends."""
+    priority: int = 0
+    """Its place in the engines' queues, the smaller the sooner."""
 
 
 class Admission:
@@ -53,6 +56,7 @@ class Admission:
         self._metrics = metrics
         self._clock = clock
         self._order = Order(settings.running)
+        self._precedence = Precedence()
         self._turns: dict[Wanted, asyncio.Future[None]] = {}
         self._accounts: dict[str | None, Account] = {}
         self._ended: deque[float] = deque(maxlen=1024)
@@ -107,6 +111,7 @@ class Admission:
         try:
             await self._wait(wanted, patient=caller.batch is not None, counts=first)
             started = self._clock()
+            turn.priority = self._precedence.begin(wanted)
             self._metrics.waiting_seconds.observe(started - wanted.came)
             yield turn
         except (Overloaded, ShuttingDown) as error:
@@ -115,6 +120,7 @@ class Admission:
             raise
         finally:
             if started is not None:
+                self._precedence.end(wanted)
                 self._order.end(wanted, turn.usage.completion)
                 self._ended.append(self._clock())
             self._settle(account, request, wanted, turn.usage, started)

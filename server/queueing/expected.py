@@ -18,26 +18,29 @@ UNKNOWN = 16
 
 
 class Expected:
-    """Learns how long generations are, by model."""
+    """Learns, by model and strategy, what comes of the generations that a request may have.
+
+    A search ends long before it has had all of them, and its steps are shorter than answers.
+    """
 
     def __init__(self) -> None:
-        self._length: dict[str, float] = {}
+        self._each: dict[tuple[str, type], float] = {}
 
     def cost(self, job: Job) -> float:
         """Tokens that a request will generate, about."""
         plan = job.plan
         limits, most = plan.limits, job.task.sampling.max_tokens
-        length = self._length.get(plan.model, FIRST_GUESS)
+        each = self._each.get((plan.model, type(plan.strategy)), FIRST_GUESS)
         if most is not None:
-            length = min(length, most)
-        tokens = generations(plan) * length
+            each = min(each, most)
+        tokens = generations(plan) * each
         return max(1.0, tokens if limits.tokens is None else min(tokens, limits.tokens))
 
-    def learn(self, model: str, *, samples: int, tokens: int) -> None:
+    def learn(self, plan: Plan, tokens: int) -> None:
         """Note what a request did cost."""
-        if samples:
-            before = self._length.get(model, FIRST_GUESS)
-            self._length[model] = before + SMOOTHING * (tokens / samples - before)
+        found, kind = tokens / max(1, generations(plan)), (plan.model, type(plan.strategy))
+        before = self._each.get(kind, found)
+        self._each[kind] = before + SMOOTHING * (found - before)
 
 
 def generations(plan: Plan) -> int:

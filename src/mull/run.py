@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+from array import array
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -71,7 +72,8 @@ class Run:
         self._answers = answers
         self._commit = commit
         self._committed = ""
-        self._drawn: dict[tuple[int, ...] | str, int] = {}
+        self._drawn: dict[bytes, int] = {}
+        self._roots: dict[int, tuple[Chat, bytes]] = {}
         self._pool: list[Candidate] = []
         self._early: str | None = None
         self._spender = Spender(generator=generator, budget=self.budget, trace=self.trace)
@@ -287,7 +289,7 @@ class Run:
         feeder.add_done_callback(lambda _: queue.put_nowait(None))
         try:
             while (sampled := await queue.get()) is not None:
-                yield replace(sampled, index=sampled.index + len(given))
+                yield replace(sampled, index=sampled.index + len(given)) if given else sampled
             await feeder
         finally:
             feeder.cancel()
@@ -513,9 +515,23 @@ class Run:
         """A seed that depends on the request's seed, the path and earlier draws from it, not on timing."""
         if self.task.sampling.seed is None:
             return None
-        path = origin.prompt.ids if origin.prompt.ids is not None else origin.text
+        path = self._path(origin.prompt)
         drawn = self._drawn.get(path, 0)
         self._drawn[path] = drawn + n
-        key = (self.task.sampling.seed, path, *([self._name] if self._name else []))
-        digest = hashlib.blake2b(repr(key).encode(), digest_size=4).digest()
+        key = repr((self.task.sampling.seed, self._name)).encode()
+        digest = hashlib.blake2b(path, digest_size=4, key=hashlib.blake2b(key).digest()).digest()
         return int.from_bytes(digest) % (2**31 - 2**20) + drawn
+
+    def _path(self, prompt: Prompt) -> bytes:
+        """What an engine would continue: a digest of the conversation's tokens, then those of the answer."""
+        if prompt.ids is None:
+            return prompt.text.encode()
+        begun = len(prompt.ids) - prompt.generated
+        if id(prompt.chat) not in self._roots:
+            digest = hashlib.blake2b(_packed(prompt.ids[:begun]), digest_size=16).digest()
+            self._roots[id(prompt.chat)] = prompt.chat, digest
+        return self._roots[id(prompt.chat)][1] + _packed(prompt.ids[begun:])
+
+
+def _packed(ids: Sequence[int]) -> bytes:
+    return array("I", ids).tobytes()

@@ -153,8 +153,7 @@ class Spender:
                     self._note_cut(completion, limit, each)
                     if completion.finish == "length" and completion.usage.completion >= each < room:
                         completion = replace(completion, finish="step")
-                    candidate = self._grow(origin, completion, started, kind)
-                    queue.put_nowait(replace(candidate, index=first + completion.index))
+                    queue.put_nowait(self._grow(origin, completion, started, kind, first + completion.index))
         finally:
             lost = meter.usage.completion - billed
             self._settle(meter, left * limit, lost)
@@ -175,7 +174,9 @@ class Spender:
         self._budget.exhaust("seconds")
         return True
 
-    def _grow(self, origin: Candidate, completion: Completion, started: float, kind: str) -> Candidate:
+    def _grow(
+        self, origin: Candidate, completion: Completion, started: float, kind: str, index: int = 0
+    ) -> Candidate:
         self.account.complete += completion.finish == "stop"
         node = self._trace.add(
             parent=origin.node,
@@ -191,6 +192,7 @@ class Spender:
             steps=(*origin.steps, completion.text),
             finish=completion.finish,
             node=node,
+            index=index,
             tokens=origin.tokens + completion.usage.completion,
             logprobs=origin.logprobs + completion.logprobs,
         )

@@ -100,6 +100,9 @@ class Sampling:
     """How many alternatives to report for each token; 0 reports the sampled token alone."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Sampling fields of the engine that mull does not interpret (penalties, logit_bias and the like)."""
+    priority: int = 0
+    """Whose turn it is where an engine has more to do than it can, the smaller the sooner. What is sampled
+    does not depend on it, and other servers are not told."""
     form: Form = field(default_factory=Form)
     """What the answer is made of, and has to be. Engines keep to it from the first token of an answer on."""
 
@@ -182,7 +185,7 @@ class Prompt:
         """This prompt with a completion appended, token by token as the engine gave it."""
         ids = None if self.ids is None else self.ids + completion.ids
         generated = self.generated + (len(completion.ids) or completion.usage.completion)
-        return replace(self, ids=ids, text=self.text + completion.text, generated=generated)
+        return Prompt(chat=self.chat, ids=ids, text=self.text + completion.text, generated=generated)
 
     def append(self, text: str, ids: Sequence[int]) -> Prompt:
         """This prompt with a text and its token ids appended that nobody generated."""

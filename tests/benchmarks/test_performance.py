@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from benchmarks.performance import adaptive, beside, cache, growth, page, plain, plots, results
+from benchmarks.performance import adaptive, cache, contest, growth, page, plain, plots, results
 from benchmarks.performance.figures import Curve, Figure, Found, Spread, Target, ratios
 from benchmarks.performance.instant import STEP, Instant
 from benchmarks.performance.stage import Free
@@ -104,7 +104,7 @@ def test_medians_of_rounds() -> None:
 
 def test_answers_that_are_right() -> None:
     problems = [{"answer": "3"}, {"answer": "4"}, {"answer": "5"}]
-    assert beside.right([r"\boxed{2} no, \boxed{3}", r"\boxed{3}", "5"], problems) == 1
+    assert contest.right([r"\boxed{2} no, \boxed{3}", r"\boxed{3}", "5"], problems) == 1
 
 
 def test_what_no_cache_can_spare() -> None:
@@ -122,7 +122,13 @@ def test_adaptive_from_a_report() -> None:
     names = (adaptive.BEST, adaptive.ADAPTIVE, *adaptive.STOPPING)
     report = {"runs": [run(name, 1000 / (i + 1), 64 / (i + 1)) for i, name in enumerate(names)]}
     values = [figure.value.median for figure in adaptive.compared(report).figures]
-    assert values == pytest.approx([1 / 2, 1 / 3, 1 / 4])
+    assert values == pytest.approx([1 / 2, 1 / 3, 1 / 4, 1 / 5])
+    assert [figure.target is None for figure in adaptive.compared(report).figures] == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_runs_of_adaptive_can_be_read() -> None:

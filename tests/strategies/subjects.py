@@ -46,6 +46,7 @@ SUBJECTS: dict[str, Callable[[], StrategyModel]] = {
     "beam_search": lambda: BeamSearch(width=2, expand=3),
     "beam_search_last": lambda: BeamSearch(width=3, expand=2, aggregate="last", prune=0.5),
     "beam_search_lookahead": lambda: BeamSearch(width=2, expand=2, lookahead=2, step_tokens=9),
+    "beam_search_speculate": lambda: BeamSearch(width=2, expand=3, speculate=True),
     "dvts": lambda: DVTS(n=4, width=2),
     "dvts_score": lambda: DVTS(n=6, width=3, final="score", step_tokens=4),
     "best_first": lambda: BestFirst(expansions=8, branch=2, batch=2),
@@ -54,7 +55,7 @@ SUBJECTS: dict[str, Callable[[], StrategyModel]] = {
     "dfs": lambda: DepthFirst(branch=3, expansions=8),
     "mcts": lambda: MCTS(simulations=8, branch=3, parallel=3),
     "mcts_rollout": lambda: MCTS(
-        simulations=6, branch=2, parallel=3, value="rollout", rule="uct", final="visits"
+        simulations=6, branch=2, parallel=1, value="rollout", rule="uct", final="visits"
     ),
     "mcts_both": lambda: MCTS(
         simulations=6, branch=2, parallel=1, value="both", prior="logprob", final="value"
@@ -98,6 +99,7 @@ SUBJECTS: dict[str, Callable[[], StrategyModel]] = {
     ),
     "adaptive_consistency": lambda: AdaptiveConsistency(n=7, batch=2, confidence=0.8),
     "adaptive_consistency_dirichlet": lambda: AdaptiveConsistency(n=7, batch=3, rule="dirichlet"),
+    "adaptive_consistency_predictive": lambda: AdaptiveConsistency(n=7, batch=2, rule="predictive"),
     "budget_forcing": lambda: BudgetForcing(extensions=2, end_of_thinking=None),
     "budget_forcing_cut": lambda: BudgetForcing(
         extensions=1, thinking=12, end_of_thinking=None, closing="\n", word="\n"

@@ -77,6 +77,7 @@ CASES: dict[str, tuple[StrategyModel, Limits | None]] = {
     "best_of_n_length_penalty": (BestOfN(n=6, length_penalty=0.5), None),
     "adaptive": (Adaptive(), None),
     "adaptive_consistency": (AdaptiveConsistency(n=12, batch=3), None),
+    "adaptive_consistency_predictive": (AdaptiveConsistency(n=12, batch=2, rule="predictive"), None),
     "budget_forcing": (BudgetForcing(extensions=1, word="\n", end_of_thinking="\n"), None),
     "budget_forcing_cut": (BudgetForcing(thinking=10, closing="\n", end_of_thinking=None), None),
     "cascade": (Cascade(), Limits(samples=20)),

@@ -5,12 +5,20 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import AsyncGenerator, Sequence
+from fractions import Fraction
+from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from mull.budget import Limits
-from mull.strategies.adaptive_consistency import AdaptiveConsistency, leads_by_beta, leads_by_dirichlet
+from mull.strategies.adaptive_consistency import (
+    AdaptiveConsistency,
+    leads_at_end,
+    leads_by_beta,
+    leads_by_dirichlet,
+)
 from mull.strategies.base import StrategyModel
 from mull.strategies.early_stopping import EarlyStopping
 from mull.strategies.majority_vote import MajorityVote
@@ -76,10 +84,61 @@ def test_more_rivals_make_the_lead_less_sure() -> None:
     assert leads_by_dirichlet([5, 4, 4, 4]) < leads_by_dirichlet([5, 4]) - 0.1
 
 
+# -- the probability of being ahead in the end ------------------------------------------------------------
+
+STANDINGS = [(a, b, c) for a in range(1, 7) for b in range(a + 1) for c in range(5)]
+"""Votes of the leader and of the runner-up, and all other samples."""
+
+
+@cache
+def drawn_out(first: int, second: int, others: int, left: int) -> Fraction:
+    """By all ways in which the samples to come can fall, each as probable as the shares so far make it."""
+    if left == 0:
+        return Fraction((first > second) * 2 + (first == second), 2)
+    balls = first + second + others + 3
+    return (
+        Fraction(first + 1, balls) * drawn_out(first + 1, second, others, left - 1)
+        + Fraction(second + 1, balls) * drawn_out(first, second + 1, others, left - 1)
+        + Fraction(others + 1, balls) * drawn_out(first, second, others + 1, left - 1)
+    )
+
+
+def at_end(standing: tuple[int, int, int], left: int) -> float:
+    first, second, _ = standing
+    drawn = sum(standing)
+    return leads_at_end([first, second] if second else [first], drawn=drawn, n=drawn + left)
+
+
+@pytest.mark.parametrize("left", range(13))
+def test_the_prediction_is_what_drawing_all_in_all_ways_gives(left: int) -> None:
+    for standing in STANDINGS:
+        assert at_end(standing, left) == pytest.approx(float(drawn_out(*standing, left)), abs=1e-12)
+
+
+def test_a_lead_that_the_samples_left_cannot_make_up_is_certain() -> None:
+    assert leads_at_end([5, 2], drawn=9, n=11) == 1.0
+    assert leads_at_end([5, 2, 2], drawn=9, n=12) < 1.0
+    assert leads_at_end([1], drawn=1, n=1) == 1.0
+    assert leads_at_end([3, 3], drawn=7, n=7) == 0.5
+
+
+def test_a_prediction_is_the_surer_the_fewer_are_left_and_never_less_sure_than_an_endless_vote() -> None:
+    for standing in STANDINGS:
+        sure = [at_end(standing, left) for left in range(80)]
+        assert all(near >= far - 1e-12 for near, far in pairwise(sure))
+        assert sure[-1] >= leads_by_beta(standing[:2]) - 1e-12
+
+
+@pytest.mark.parametrize("votes", [[4], [3, 1], [10, 7, 2], [40, 30, 8]])
+def test_the_prediction_of_a_vote_without_end_is_the_endless_one(votes: list[int]) -> None:
+    drawn = sum(votes) + 3
+    assert leads_at_end(votes, drawn=drawn, n=100_000) == pytest.approx(leads_by_beta(votes), abs=1e-3)
+
+
 # -- adaptive consistency ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", ["beta", "dirichlet"])
+@pytest.mark.parametrize("rule", ["beta", "dirichlet", "predictive"])
 async def test_it_saves_most_samples_and_loses_no_accuracy(rule: str) -> None:
     """The same samples as majority@40 as far as they go: within 1 point, at 0.4 of them at most."""
     right = reference = spent = trials = 0
@@ -113,6 +172,20 @@ async def test_the_demanded_confidence_decides() -> None:
     for confidence, samples in ((0.9, 3), (0.95, 4), (0.99, 6)):
         _, trial = await ask(AdaptiveConsistency(batch=1, confidence=confidence), box("1" * 40))
         assert trial.run.budget.samples == samples, "1 - 2^-(votes + 1) is the probability to lead"
+
+
+async def test_a_prediction_ends_what_an_endless_vote_leaves_open() -> None:
+    texts = box("1212341511131411")
+    for rule, samples in (("beta", 16), ("predictive", 10)):
+        strategy = AdaptiveConsistency.model_validate({"n": 16, "batch": 2, "rule": rule})
+        answer, trial = await ask(strategy, texts)
+        assert (trial.run.budget.samples, answer.best.answer) == (samples, "1")
+
+
+async def test_samples_that_cannot_be_read_leave_a_prediction_fewer_to_come() -> None:
+    strategy = AdaptiveConsistency(n=12, batch=2, confidence=0.99, rule="predictive")
+    _, trial = await ask(strategy, [*box("11"), *["no idea"] * 10])
+    assert trial.run.budget.samples == 10, "2 votes are not overtaken by 2 more samples, or with p < .01"
 
 
 async def test_unreadable_answers_neither_hasten_nor_hinder() -> None:

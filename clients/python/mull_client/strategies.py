@@ -19,10 +19,10 @@ class Adaptive(Strategy):
                  levels: Sequence[Mapping[str, Any]] = _) -> None: self._set("adaptive", locals())
 class AdaptiveConsistency(Strategy):
     def __init__(self, *, n: int = _, batch: int = _, confidence: float = _,
-                 rule: Literal["beta", "dirichlet"] = _) -> None: self._set("adaptive_consistency", locals())
+                 rule: Literal["beta", "dirichlet", "predictive"] = _) -> None: self._set("adaptive_consistency", locals())
 class BeamSearch(Strategy):
     def __init__(self, *, depth: int = _, delimiter: str = _, step_tokens: int | None = _, aggregate: Aggregate = _, width: int = _, expand: int = _,
-                 prune: float = _, lookahead: int = _) -> None: self._set("beam_search", locals())
+                 prune: float = _, lookahead: int = _, speculate: bool = _) -> None: self._set("beam_search", locals())
 class BestFirst(Strategy):
     def __init__(self, *, depth: int = _, delimiter: str = _, step_tokens: int | None = _, aggregate: Aggregate = _, expansions: int = _,
                  branch: int = _, batch: int = _, final: Final = _) -> None: self._set("best_first", locals())

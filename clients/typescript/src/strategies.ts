@@ -57,8 +57,8 @@ export interface AdaptiveConsistency {
   batch?: number;
   /** How probable it must be that the leading answer stays the leader. */
   confidence?: number;
-  /** Whether the two leading answers alone are compared, or all of them. */
-  rule?: "beta" | "dirichlet";
+  /** What is asked of an endless vote: that the leader beats the runner-up (beta), or all others (dirichlet). Predictive: that it is ahead of the runner-up once all n are drawn. */
+  rule?: "beta" | "dirichlet" | "predictive";
 }
 
 /** Keeps the `width` best partial answers and samples `expand` next steps from each, until all have ended. */
@@ -79,6 +79,8 @@ export interface BeamSearch {
   prune?: number;
   /** Score a step by what it leads to so many steps further. */
   lookahead?: number;
+  /** Continue probable survivors before their level has ended, not certain ones alone; what turns out to be in vain is cancelled, and billed. */
+  speculate?: boolean;
 }
 
 /** Always goes on with the `batch` best partial answers, wherever in the tree they are. */

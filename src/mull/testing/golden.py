@@ -12,11 +12,11 @@ from mull.trace import Node, Trace
 def tree(trace: Trace) -> dict[str, Any]:
     """The trace as nested nodes, siblings in an order of their own contents.
 
-    Node numbers, times and cancelled calls, which depend on timing, are left out.
+    Node numbers, times, cancelled calls and what was begun in vain depend on timing: they are left out.
     """
     children: dict[int, list[Node]] = defaultdict(list)
     for node in trace.nodes[1:]:
-        if node.kind != "cancelled":
+        if node.kind != "cancelled" and not node.data.get("vain"):
             children[node.parent or 0].append(node)
 
     def nested(node: Node) -> dict[str, Any]:

@@ -212,11 +212,13 @@ async def committed_text_begins_the_answer(subject: Subject, world: World = MESS
 
 
 async def a_perfect_verifier_never_hurts(subject: Subject, world: World = EASY) -> None:
-    """If any candidate is right and the verifier knows it, a strategy that asks it returns a right one."""
+    """If any candidate is right and the verifier has been asked about it, a right one is returned."""
     for seed in range(12):
         verifier = ScriptedVerifier.perfect(world)
         answer, trial = await solve(subject(), world, task=world.task(seed=seed), verifier=verifier)
-        if verifier.calls and any(c.answer == world.reference for c in answer.choices):
+        nodes = trial.run.trace.nodes
+        judged = [c for c in answer.choices if nodes[c.candidate.node].score is not None]
+        if verifier.calls and any(c.answer == world.reference for c in judged):
             require(
                 answer.best.answer == world.reference,
                 f"a right answer lost (seed {trial.task.sampling.seed})",
