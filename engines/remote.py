@@ -25,6 +25,11 @@ UNKNOWN_CONTEXT = 2**20
 EVENTS, BESIDE_TOKENS = 16, 100
 """How many events an answer may have, for each token that it may have and beside: some send characters."""
 
+INTERVAL = 8
+"""Tokens that vLLM sends at a time where nobody reads along: an event for each costs it more than the token.
+
+An aborted request may so be billed for fewer tokens than it had generated, by one less than these."""
+
 ENDINGS = {"tool_calls": "stop", "function_call": "stop"}
 """Finish reasons that say no more than that the model has ended its answer."""
 
@@ -277,7 +282,11 @@ class RemoteGenerator(Sampler):
             "min_p": sampling.min_p,
         }
         if self._vllm:
-            own = {"include_stop_str_in_output": True, "return_token_ids": True}
+            own = {
+                "include_stop_str_in_output": True,
+                "return_token_ids": True,
+                "stream_interval": None if request.stream else INTERVAL,
+            }
             if request.prompt.ids is None:
                 return {**settings, **vllm_fields(sampling.extra), **own}
             if not sampling.form.plain:

@@ -31,6 +31,8 @@ PARTS = 3
 """Of a round."""
 WARM, WINDOW = 1.0, 2.0
 """Seconds until the engine is as busy as it will be, and for which its tokens are counted then."""
+LOOK = 0.005
+"""Seconds from one look at the engine to the next."""
 
 
 async def measure(stage: Stage, rounds: int) -> Found:
@@ -39,23 +41,27 @@ async def measure(stage: Stage, rounds: int) -> Found:
     work = await _work(stage, [task(question, seed) for seed, question in enumerate(questions(PROBLEMS))])
     for searches in AT_A_TIME:
         busy = searches * SEARCH.width * SEARCH.expand
+        solve = partial(stage.solve, SEARCH, verifier=Free())
+        alike = round(await _under_way(stage, partial(_kept_busy, solve, work.tasks, searches, 0)))
         ways: dict[str, Way] = {
             "answers": partial(_kept_busy, stage.raw, work.answers, busy),
-            "mull": partial(_kept_busy, partial(stage.solve, SEARCH, verifier=Free()), work.tasks, searches),
+            "alike": partial(_kept_busy, stage.raw, work.answers, alike),
+            "mull": partial(_kept_busy, solve, work.tasks, searches),
             "steps": partial(_kept_busy, stage.raw, work.steps, busy),
         }
         taken = await in_turns(ways, rounds, PARTS)
         ours = column(taken, "mull", "done")
-        for name, what, target in (
-            ("answers", "whole answers", TARGET),
-            ("steps", "the same steps, none waiting for another", None),
+        for name, what, count, target in (
+            ("answers", "whole answers", busy, TARGET),
+            ("alike", "whole answers, as many as it has under way", alike, None),
+            ("steps", "the same steps, none waiting for another", busy, None),
         ):
             limit = column(taken, name, "done")
             own = ratios(_for_each_token(taken["mull"]), _for_each_token(taken[name]))
             figures.append(
                 Figure(
                     measure=2,
-                    what=f"4x4, {searches} at a time, against {what}, {busy} at a time",
+                    what=f"4x4, {searches} at a time, against {what}, {count} at a time",
                     value=ratios(ours, limit),
                     ours=statistics.median(ours) / PARTS,
                     limit=statistics.median(limit) / PARTS,
@@ -104,6 +110,21 @@ async def _kept_busy(
         for each in workers:
             each.cancel()
     return rate
+
+
+async def _under_way(stage: Stage, do: Callable[[], Awaitable[float]]) -> float:
+    """How many requests the engine has on average while it has any."""
+    counts = list[int]()
+
+    async def look() -> None:
+        while True:
+            counts.append(stage.recorded.running)
+            await asyncio.sleep(LOOK)
+
+    looking = asyncio.create_task(look())
+    await do()
+    looking.cancel()
+    return statistics.mean(count for count in counts if count)
 
 
 def generated() -> float:

@@ -1,43 +1,21 @@
-"""Measure 6: how long a step search waits for its verifier, over how long for generations."""
+"""Measure 6: how long a step search scores, over how long it generates, and how much of that nobody sees."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from typing import cast
 
+from benchmarks.performance.busy import Clock, Generating, Scoring
 from benchmarks.performance.figures import Figure, Found, Spread, Target
 from benchmarks.performance.problems import questions, task
 from benchmarks.performance.stage import Stage
-from benchmarks.performance.turns import engine_time
 
-from mull.protocols import Verifier
+from mull.protocols import Generator
+from mull.run import Run
 from mull.strategies.beam_search import BeamSearch
-from mull.types import Candidate, Score, Task
 
 TARGET = Target(bound=0.2, side="at most")
 PROBLEMS = 8
 """In each round, one after the other."""
-
-
-class Timed:
-    """A verifier under a stopwatch."""
-
-    def __init__(self, verifier: Verifier) -> None:
-        self.name, self.kind = verifier.name, verifier.kind
-        self.seconds = self.engine = self.apart = 0.0
-        self._verifier = verifier
-
-    async def score(self, task: Task, candidates: Sequence[Candidate]) -> list[Score]:
-        """What the other one says."""
-        outside = time.perf_counter()
-        engine, began = engine_time(), time.perf_counter()
-        try:
-            return await self._verifier.score(task, candidates)
-        finally:
-            ended = time.perf_counter()
-            self.seconds += ended - began
-            self.engine += engine_time() - engine
-            self.apart += time.perf_counter() - ended + began - outside
 
 
 async def measure(stage: Stage, rounds: int) -> Found:
@@ -45,27 +23,33 @@ async def measure(stage: Stage, rounds: int) -> Found:
     figures = []
     asked = questions(2000 + PROBLEMS * (rounds + 1))[2000:]
     for name, what in (("prm", "`models/prm`"), ("solver", "`models/solver`, the default")):
-        waits, works, scored = list[float](), list[float](), list[float]()
+        spent, waited, scored = list[float](), list[float](), list[float]()
         for turn in range(-1, rounds):
-            timed, engine, began = Timed(stage.verifiers[name]), engine_time(), time.perf_counter()
-            search = BeamSearch(width=4, expand=4)
-            mine = asked[PROBLEMS * (turn + 1) :][:PROBLEMS]
-            runs = [await stage.solve(search, task(question, turn), timed) for question in mine]
-            seconds, engine = time.perf_counter() - began - timed.apart, engine_time() - engine
-            if turn >= 0:
-                waits.append(timed.seconds / (seconds - timed.seconds))
-                works.append(timed.engine / (engine - timed.engine))
-                scored.append(
-                    sum(run.verifier_tokens for run in runs) / sum(run.usage.completion for run in runs)
+            clock, runs = Clock(), list[Run]()
+            for question in asked[PROBLEMS * (turn + 1) :][:PROBLEMS]:
+                run = Run(
+                    task=task(question, turn),
+                    generator=cast(Generator, Generating(stage.pool, clock)),
+                    answers=stage.answers,
+                    verifier=Scoring(stage.verifiers[name], clock),
                 )
-        figures.append(
+                await BeamSearch(width=4, expand=4)(run.task, run)
+                runs.append(run)
+            if turn >= 0:
+                spent.append(clock.of("scoring") / clock.of("generation"))
+                waited.append(clock.alone("scoring") / clock.of("generation"))
+                scored.append(sum(r.verifier_tokens for r in runs) / sum(r.usage.completion for r in runs))
+        note = f"{Spread.of(scored).median:.2f} tokens scored for each generated one"
+        figures += [
             Figure(
                 measure=6,
                 what=f"time in {what} over time in generation",
-                value=Spread.of(waits),
+                value=Spread.of(spent),
                 target=TARGET,
-                note=f"processor time of the engines {Spread.of(works).median:.2f}; "
-                f"{Spread.of(scored).median:.2f} tokens scored for each generated one",
-            )
-        )
+                note=note,
+            ),
+            Figure(
+                measure=6, what=f"time in {what} with nothing generated meanwhile", value=Spread.of(waited)
+            ),
+        ]
     return Found(figures=figures)

@@ -43,10 +43,8 @@ TWICE, NO_LESS = Target(bound=2.0, side="at least"), Target(bound=1.0, side="at 
 ITS, OPTI, OPTI_FEW = "its-hub's", "OptiLLM's `majority_voting`", "OptiLLM's `self_consistency`"
 OURS, OURS_FEW = "mull, `majority_vote`", f"mull, `majority_vote` with n={FEW}"
 AS_IN_PAPER = "mull, `adaptive_consistency` as in the paper"
-EARLY = (
-    f"mull, `adaptive_consistency` with `rule` {STOPPING['rule']}, `confidence` {STOPPING['confidence']}, "
-    f"`batch` {STOPPING['batch']}"
-)
+EARLY = f"mull, `adaptive_consistency` ({STOPPING['rule']}, {STOPPING['confidence']}, {STOPPING['batch']})"
+"""In brackets `rule`, `confidence` and `batch`."""
 PAIRS = (
     Pair(ours=OURS, theirs=ITS, target=NO_LESS),
     Pair(ours=OURS, theirs=OPTI, target=NO_LESS),

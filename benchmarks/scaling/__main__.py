@@ -2,7 +2,7 @@
 
 python -m benchmarks.scaling measure     # costs of steps, and searches; two engines, two minutes
 python -m benchmarks.scaling check       # the model against two real engines; five minutes
-python -m benchmarks.scaling simulate    # 1 to 1,000 replicas; no engine, a quarter of an hour
+python -m benchmarks.scaling simulate    # 1 to 1,000 replicas; no engine, a quarter of an hour on two cores
 python -m benchmarks.scaling draw        # docs/scaling.md and its plots, from what is known
 """
 

@@ -31,7 +31,7 @@ class Prefix:
     def __init__(self, length: int, before: Prefix | None = None) -> None:
         self.number = next(_numbers)
         start, above = (before.end, before.keys) if before is not None else (0, ())
-        self.end = start + length
+        self.end: int = start + length
         """Tokens in all."""
         new = range(start // BLOCK, self.end // BLOCK)
         self.keys: tuple[Key, ...] = (*above, *((self.number, at) for at in new))

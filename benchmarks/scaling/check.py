@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -59,11 +58,7 @@ async def check(rounds: int) -> dict[str, Any]:
         "rounds": rounds,
         "clients": CLIENTS,
         "problems": PROBLEMS,
-        "ways": {
-            name: {side: _medians([getattr(each, side) for each in taken]) for side in ("real", "simulated")}
-            | {"stretch": [each.stretch for each in taken]}
-            for name, taken in found.items()
-        },
+        "ways": {name: [asdict(each) for each in taken] for name, taken in found.items()},
     }
 
 
@@ -110,9 +105,3 @@ async def _real(pair: Pair, route: str, asked: Sequence[str]) -> tuple[Figures, 
         p95=quantile(ordered, 0.95),
     )
     return real, [tree(run) for run in runs]
-
-
-def _medians(taken: Sequence[Figures]) -> dict[str, list[float]]:
-    """The median, the lowest and the highest of each figure."""
-    columns = {name: [asdict(each)[name] for each in taken] for name in asdict(taken[0])}
-    return {name: [statistics.median(c), min(c), max(c)] for name, c in columns.items()}

@@ -7,12 +7,13 @@ import itertools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from benchmarks.scaling.cache import Prefix
 from benchmarks.scaling.costs import StepCost
 from benchmarks.scaling.engine import Engine, EngineLimits, Generation
 from benchmarks.scaling.routes import Route
+from benchmarks.scaling.solving import Request, Solving
 from benchmarks.scaling.work import Job, Work
 
 
@@ -52,36 +53,6 @@ class Done:
     job: Job
     arrived: float
     ended: float
-
-
-class _Solving:
-    """A job that is being worked on."""
-
-    def __init__(self, job: Job, server: int, arrived: float, then: Callable[[], None]) -> None:
-        self.job, self.server, self.arrived, self.then = job, server, arrived, then
-        levels = job.tree.levels
-        self.open = [0, *map(len, levels)]
-        """Generations of each level that have not ended; before the first one is the question."""
-        self.coming = [*map(list, levels), []]
-        """Those that have not begun."""
-        self.whole: dict[int, Prefix] = {-1: job.prompt}
-        """What there is, by the place of the last generation."""
-
-    def ready(self, level: int) -> list[int]:
-        """Generations of a level that can begin, each told once."""
-        steps, before = self.job.tree.steps, self.open[level]
-        now = [at for at in self.coming[level] if before <= steps[at][2] and steps[at][0] in self.whole]
-        if now:
-            self.coming[level] = [at for at in self.coming[level] if at not in now]
-        return now
-
-
-class Request(NamedTuple):
-    """What a generation is for."""
-
-    solving: _Solving
-    place: int
-    level: int
 
 
 class Cluster:
@@ -159,7 +130,7 @@ class Cluster:
         """Work on a job; `then` is called at its end."""
         server = self.begun % len(self._free_at)
         self.begun += 1
-        self._ask(_Solving(job, server, self.now, then), 0)
+        self._ask(Solving(job, server, self.now, then), 0)
 
     def die(self, number: int, seconds: float) -> None:
         """An engine is killed now and is back after so many seconds; what it had goes on elsewhere."""
@@ -180,7 +151,7 @@ class Cluster:
         for generation in stranded:
             self._give(generation)
 
-    def _ask(self, solving: _Solving, level: int) -> None:
+    def _ask(self, solving: Solving, level: int) -> None:
         """For all of a level that can begin, as fast as the server in front can."""
         for place in solving.ready(level):
             parent, tokens, _ = solving.job.tree.steps[place]
@@ -188,7 +159,7 @@ class Cluster:
             request = Request(solving, place, level)
             self.at(self._served(solving), self._give, Generation(prompt, Prefix(tokens, prompt), request))
 
-    def _served(self, solving: _Solving) -> float:
+    def _served(self, solving: Solving) -> float:
         """When the job's server has done its half of what a request costs it."""
         begins = max(self.now, self._free_at[solving.server])
         self._free_at[solving.server] = begins + self.costs.request / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ from benchmarks.performance.page import number, put
 
 PAGE = Path(__file__).parents[2] / "docs" / "scaling.md"
 CHECKED = {
-    "hit_rate": "prompt tokens that were cached",
+    "hit_rate": "prompt tokens cached, %",
     "computed": "prompt tokens computed for each generated one",
-    "goodput": "searches a second and replica",
+    "goodput": "searches/s and replica",
     "p50": "median latency, s",
     "p95": "95th percentile, s",
 }
@@ -56,37 +57,41 @@ def _costs(measured: Mapping[str, Any]) -> Iterable[str]:
     yield f"| the server, for each request to an engine | {1e3 * costs['request']:.2f} |"
     yield f"| there and back (by the clock, at best) | {1e3 * costs['way']:.2f} |"
     yield ""
-    yield f"{fit['steps']:,} steps of {fit['kinds']} kinds; half of the kinds are fitted to within "
-    yield f"{100 * fit['error']:.0f} %, all steps together to {100 * abs(fit['total'] - 1):.0f} %. A recorded"
-    yield f"search has {searches['levels']:.1f} levels and {searches['requests']:.0f} requests of"
+    kinds, all_of_them = 100 * fit["error"], 100 * abs(fit["total"] - 1)
+    yield f"{fit['steps']:,} steps of {fit['kinds']} kinds: half of the kinds are fitted to within"
+    yield f"{kinds:.0f} %, all together to {all_of_them:.0f} %. A recorded search has"
+    yield f"{searches['levels']:.1f} levels and {searches['requests']:.0f} requests of"
     yield f"{searches['tokens']:.0f} tokens, after a question of {searches['prompt']:.0f}."
 
 
 def _check(checked: Mapping[str, Any]) -> Iterable[str]:
-    yield "| | " + " | ".join(f"{way}: real | simulated" for way in checked["ways"]) + " |"
-    yield "|---|" + "---:|---:|" * len(checked["ways"])
+    yield "| | routing | real | simulated | simulated over real, round by round |"
+    yield "|---|---|---:|---:|---:|"
     for name, what in CHECKED.items():
-        cells = [
-            _spread(way[side][name]) for way in checked["ways"].values() for side in ("real", "simulated")
-        ]
-        yield f"| {what} | " + " | ".join(cells) + " |"
+        for way, rounds in checked["ways"].items():
+            real, made = ([each[side][name] for each in rounds] for side in ("real", "simulated"))
+            cells = (_spread(name, real), _spread(name, made))
+            ratios = ", ".join(f"{b / a:.2f}" for a, b in zip(real, made, strict=True))
+            yield f"| {what} | {way} | {' | '.join(cells)} | {ratios} |"
     yield ""
-    stretches = [value for way in checked["ways"].values() for value in way["stretch"]]
+    stretches = [each["stretch"] for rounds in checked["ways"].values() for each in rounds]
     yield f"{checked['clients']} clients, {checked['problems']} searches a round, {checked['rounds']} rounds:"
     yield "the median, the lowest and the highest. The machine was busy: a step took"
     yield f"{min(stretches):.1f} to {max(stretches):.1f} times its processor time by the clock. In the"
     yield "simulation of a round all costs are multiplied by what it was in that round."
 
 
-def _spread(values: Sequence[float]) -> str:
-    median, low, high = map(number, values)
+def _spread(name: str, values: Sequence[float]) -> str:
+    known = (statistics.median(values), min(values), max(values))
+    median, low, high = (f"{100 * v:.1f}" if name == "hit_rate" else number(v) for v in known)
     return f"{median} ({low} – {high})"
 
 
 def _load(simulated: Mapping[str, Any]) -> str:
     return (
         "60 % searches, 20 % votes of 16, 20 % single answers. One replica that always has work manages "
-        f"{simulated['capacity']:.1f} requests a second; `load` is what comes, in parts of that."
+        f"{simulated['capacity']:.1f} requests a second; `load` is what comes, in parts of that. "
+        f"Counted is what happens in {simulated['shortest']:g} seconds or more, after {simulated['warm']:g}."
     )
 
 

@@ -43,7 +43,7 @@ def draw(results: Mapping[str, Any], folder: Path = FOLDER) -> None:
 def _curves(axes: Axes, cases: Sequence[Mapping[str, Any]], name: str) -> None:
     loads = sorted({case["load"] for case in cases})
     for route, colour in COLOURS.items():
-        for load, style in zip(loads, ("-", "--"), strict=True):
+        for load, style in zip(loads, ("-", "--"), strict=False):
             points = sorted(
                 (case["replicas"], case[name])
                 for case in cases

@@ -24,7 +24,7 @@ CLIENTS = 12
 """What keeps it busy."""
 JOBS = 500
 """For which a simulation goes on, at least."""
-SHORTEST, WARM = 1.0, 1.5
+SHORTEST, WARM = 3.0, 8.0
 """Seconds that count at least, and before them those that do not."""
 
 AT = 64
@@ -87,7 +87,9 @@ def simulate(most: int) -> dict[str, Any]:
     }
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), initializer=gc.disable) as pool:
         made = {name: pool.map(run, cases) for name, cases in parts.items()}
-        return {"capacity": capacity} | {name: list(found) for name, found in made.items()}
+        return {"capacity": capacity, "warm": WARM, "shortest": SHORTEST} | {
+            name: list(found) for name, found in made.items()
+        }
 
 
 def busy(costs: Costs, limits: EngineLimits) -> float:

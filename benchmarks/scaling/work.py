@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -51,7 +51,7 @@ class Job:
 
 Work = Iterator[Job]
 
-Kinds = dict[str, Sequence[Tree]]
+Kinds = Mapping[str, Sequence[Tree]]
 """Recorded trees by what made them: `search`, `vote`, `single`."""
 
 MIXTURE = {"search": 0.6, "vote": 0.2, "single": 0.2}
@@ -72,11 +72,11 @@ def write(kinds: Kinds, file: Path = FILE) -> None:
     file.write_text("{\n" + ",\n".join(made) + "\n}\n", "utf-8")
 
 
-def questions(kinds: Kinds, seed: int, mixture: dict[str, float] = MIXTURE) -> Work:
+def questions(kinds: Kinds, seed: int) -> Work:
     """Questions that have nothing in common, without end."""
     draw, number = random.Random(seed), 0
     while True:
-        kind = draw.choices(list(mixture), list(mixture.values()))[0]
+        kind = draw.choices(list(MIXTURE), list(MIXTURE.values()))[0]
         tree = draw.choice(kinds[kind])
         yield Job(tree, _root(seed, number), Prefix(tree.prompt), kind)
         number += 1

@@ -57,7 +57,7 @@ class Admission:
         self._clock = clock
         self._order = Order(settings.running)
         self._precedence = Precedence()
-        self._turns: dict[Wanted, asyncio.Future[None]] = {}
+        self._turns: dict[Wanted, asyncio.Future[int]] = {}
         self._accounts: dict[str | None, Account] = {}
         self._ended: deque[float] = deque(maxlen=1024)
         self._idle = asyncio.Event()
@@ -109,9 +109,8 @@ class Admission:
         )
         turn, started = Turn(), None
         try:
-            await self._wait(wanted, patient=caller.batch is not None, counts=first)
+            turn.priority = await self._wait(wanted, patient=caller.batch is not None, counts=first)
             started = self._clock()
-            turn.priority = self._precedence.begin(wanted)
             self._metrics.waiting_seconds.observe(started - wanted.came)
             yield turn
         except (Overloaded, ShuttingDown) as error:
@@ -120,8 +119,7 @@ class Admission:
             raise
         finally:
             if started is not None:
-                self._precedence.end(wanted)
-                self._order.end(wanted, turn.usage.completion)
+                self._end(wanted, turn.usage.completion)
                 self._ended.append(self._clock())
             self._settle(account, request, wanted, turn.usage, started)
             self._begin()
@@ -142,10 +140,12 @@ class Admission:
         accounts = self._accounts.values()
         return [account.to_dict() for account in accounts if caller.may_read(account.owner)]
 
-    async def _wait(self, wanted: Wanted, *, patient: bool, counts: bool) -> None:
+    async def _wait(self, wanted: Wanted, *, patient: bool, counts: bool) -> int:
+        """Return when its turn has come, with its place in the engines' queues."""
         if self.closed:
             raise ShuttingDown()
-        future = self._turns[wanted] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._turns[wanted] = future
         self._idle.clear()
         self._order.add(wanted)
         self._begin()
@@ -154,11 +154,11 @@ class Admission:
             if counts and not patient and wanted in waiting and len(waiting) > self._settings.queued:
                 raise self._overloaded("too many requests are waiting already", "overloaded")
             async with asyncio.timeout(None if patient else self._settings.seconds) as patience:
-                await future
+                return await future
         except BaseException as error:
             # Its turn may have come in the moment in which it goes away.
             if wanted in self._order.running:
-                self._order.end(wanted, 0)
+                self._end(wanted, 0)
             else:
                 self._order.leave(wanted)
             if isinstance(error, TimeoutError) and patience.expired():
@@ -175,14 +175,18 @@ class Admission:
     def _begin(self) -> None:
         """Begin all that is next and has room."""
         while (wanted := self._order.next()) is not None:
-            future = self._turns[wanted]
+            future, place = self._turns[wanted], self._precedence.begin(wanted)
             if future.done():  # it was refused or went away, and does not know yet
                 continue
-            future.set_result(None)
+            future.set_result(place)
         self._metrics.waiting.set(len(self._order.waiting))
         self._metrics.weight.set(self._order.used)
         if not self._order.running and not self._order.waiting:
             self._idle.set()
+
+    def _end(self, wanted: Wanted, cost: float) -> None:
+        self._precedence.end(wanted)
+        self._order.end(wanted, cost)
 
     def _settle(
         self, account: Account, request: str, wanted: Wanted, usage: Usage, started: float | None

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from benchmarks.scaling import work
+from benchmarks.performance.page import BEGIN, END
+from benchmarks.scaling import page, plots, work
 from benchmarks.scaling.cache import BLOCK, Cache, Prefix
 from benchmarks.scaling.cluster import Cluster, Costs
 from benchmarks.scaling.costs import Step, StepCost, fit
 from benchmarks.scaling.engine import Engine, EngineLimits, Generation
 from benchmarks.scaling.figures import figures, quantile
+from benchmarks.scaling.pair import tree
 from benchmarks.scaling.routes import ROUTES
 from benchmarks.scaling.work import Job, Tree
+
+from mull.trace import Trace
+from mull.types import Usage
 
 COSTS = Costs(step=StepCost(base=0.004, decoding=1e-4, begun=5e-4, token=2e-5), request=5e-4, way=1e-3)
 CHAIN = Tree(40, ((-1, 5, 0), (0, 7, 0), (1, 3, 0)))
@@ -294,3 +301,66 @@ def test_costs_are_found_again() -> None:
 def test_quantile() -> None:
     assert quantile([1, 2, 3, 4], 0.5) == 3
     assert quantile([1, 2, 3, 4], 0.95) == 4
+
+
+def test_page_and_plot(tmp_path: Path) -> None:
+    found = {"jobs": 9, "goodput": 2.5, "hit_rate": 0.7654, "computed": 1.5, "p50": 1.0, "p95": 2.0}
+    case = found | {
+        "replicas": 1000,
+        "load": 0.5,
+        "tenants": 16,
+        "by_tenant": True,
+        "slow": False,
+        "dies": True,
+    }
+    cases = [case | {"route": route, "failovers": 77} for route in ROUTES]
+    way = [{"real": found | {"goodput": real}, "simulated": found, "stretch": 1.5} for real in (2.0, 2.5)]
+    shape = {"levels": 6.2, "requests": 66, "tokens": 9, "prompt": 50}
+    how = {"cores": 2, "load": 1.5, "when": "2026-11-21T00:00"}
+    parts: dict[str, Any] = {
+        "measure": {
+            "costs": {"step": vars(COSTS.step), "request": COSTS.request, "way": COSTS.way},
+            "fit": {"steps": 1234, "kinds": 50, "error": 0.07, "total": 1.01},
+            "recorded": {"search": shape},
+        },
+        "check": {"clients": 8, "problems": 48, "rounds": 3, "ways": {"affine": way}},
+        "simulate": {
+            "capacity": 4.5,
+            "warm": 8.0,
+            "shortest": 3.0,
+            "sizes": cases,
+            "tenants": cases,
+            "slow": cases,
+            "dies": cases,
+        },
+    }
+    results = {name: how | part for name, part in parts.items()}
+    file = tmp_path / "page.md"
+    file.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    page.write(results, file)
+    text = file.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "| prompt tokens cached, % | affine | 76.5 (76.5 – 76.5) |" in text
+    assert "| affine | 2.25 (2.00 – 2.50) | 2.50 (2.50 – 2.50) | 1.25, 1.00 |" in text
+    assert "| each step of an engine | 4.000 |" in text
+    assert "| 0.5 | 1,000 | affine | 77 % | 2.50 | 1.00 | 2.00 |" in text
+    assert "| 16 | affine by system prompt | 77 % |" in text
+    assert "| one dies | round robin | 77 % | 2.50 | 1.00 | 2.00 | 77 |" in text
+    plots.draw({}, tmp_path)
+    assert not list(tmp_path.glob("*.png"))
+    plots.draw(results, tmp_path)
+    assert (tmp_path / plots.REPLICAS).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_is_recorded_as_a_tree() -> None:
+    trace, usage = Trace(clock=iter([0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]).__next__), Usage(prompt=30)
+    one = trace.add(parent=0, kind="step", text="a", started=0.0, tokens=5, usage=usage)
+    trace.add(parent=0, kind="cancelled", text="", started=0.0)
+    more = Usage(prompt=35)
+    trace.add(parent=one, kind="step", text="b", started=1.5, tokens=4, usage=more)
+    trace.add(parent=0, kind="step", text="c", started=0.0, tokens=9, usage=usage)
+    run: Any = SimpleNamespace(trace=trace)
+    # The second step began when one of the first level had not ended.
+    assert tree(run) == Tree(30, ((-1, 5, 0), (0, 4, 1), (-1, 9, 0)))

@@ -171,6 +171,19 @@ async def test_what_is_asked_of_the_server(upstream: Upstream, remote: RemoteGen
         }
 
 
+async def test_vllm_sends_several_tokens_at_a_time_where_nobody_reads_along(upstream: Upstream) -> None:
+    upstream.models = [{"id": "m", "owned_by": "vllm"}]
+    remote = await connect(upstream)
+    try:
+        await sample(remote)
+        assert [chunk async for chunk in remote.stream(PROMPT, Sampling())]
+    finally:
+        await remote.close()
+    together, alone = upstream.bodies
+    assert together["stream_interval"] > 1
+    assert "stream_interval" not in alone
+
+
 async def test_without_a_limit_the_server_sets_it(upstream: Upstream, remote: RemoteGenerator) -> None:
     assert remote.context == UNKNOWN_CONTEXT
     await sample(remote, Sampling(max_tokens=UNKNOWN_CONTEXT))
