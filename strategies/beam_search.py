@@ -68,17 +68,21 @@ class BeamSearch(StepSearch):
         return Cost(generations=level * each, scores=level) * self.depth
 
     async def __call__(self, task: Task, run: Run) -> Answer:
-        """Search level by level; who will be among the best of a level goes on before it has ended."""
+        """Search level by level; who will be among the best of a level goes on before it has ended.
+
+        With a budget of tokens or samples, who gets the last of it must not depend on who comes first: then,
+        and with lookahead, levels wait.
+        """
         live = [await run.start()]
         ended: list[Candidate] = []
         scores: dict[int, float] = {}
+        limited = run.budget.tokens_left is not None or run.budget.samples_left is not None
         async with growing(partial(self.steps, run)) as growth:
             for level in range(self.depth):
                 n = self.expand if level else self.expand * self.width
                 families = growth.take(live, n)
-                ahead = (
-                    partial(self._ahead, growth, ended, scores, task.n) if level + 1 < self.depth else None
-                )
+                waits = limited or self.lookahead or level + 1 == self.depth
+                ahead = None if waits else partial(self._ahead, growth, ended, scores, task.n)
                 await self._judged(run, growth, families, scores, ahead)
                 grown = [step for family in families for step in family.settle(run.trace)]
                 if not grown:
@@ -104,21 +108,19 @@ class BeamSearch(StepSearch):
         scores: dict[int, float],
         ahead: Callable[[Sequence[Family]], None] | None,
     ) -> None:
-        """Judge the steps of a level as they come, until all have; tell `ahead` what there is meanwhile.
-
-        With a budget of tokens or samples, who gets the last of it must not depend on who comes first: then,
-        and with lookahead, a level is judged as a whole, and nothing goes ahead.
-        """
-        limited = run.budget.tokens_left is not None or run.budget.samples_left is not None
-        at_once = not (limited or self.lookahead)
+        """Judge the steps of a level; with `ahead`, which is told what there is, before all have come too."""
         judged, seen = set[int](), 0
         while True:
             came, coming = sum(len(f.children) for f in families), sum(f.coming for f in families)
             new = [step for family in families for step in family.distinct if step.node not in judged]
-            if at_once and ahead is not None:
+            early = False
+            if ahead is not None:
                 ahead(families)
-            # A verifier likes large batches: none is smaller than what is still to come.
-            if new and (coming == 0 or (at_once and came - seen >= coming)):
+                # A verifier likes large batches: none is smaller than what is still to come, or of no use.
+                useful = self.speculate or coming < self.width
+                undecided = any(step.finish == "step" and not growth.has(step) for step in new)
+                early = useful and undecided and came - seen >= coming
+            if new and (early or coming == 0):
                 judged |= {step.node for step in new}
                 seen = came
                 scores |= await self._foreseen(run, new)

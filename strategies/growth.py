@@ -79,6 +79,10 @@ class Growth:
             family = self._begun[origin.node] = Family(origin, n)
             family.task = self._group.create_task(self._fill(family, n))
 
+    def has(self, origin: Candidate) -> bool:
+        """Whether its family grows already."""
+        return origin.node in self._begun
+
     def take(self, origins: Sequence[Candidate], n: int) -> list[Family]:
         """The families of these origins, in order; all others that have begun are in vain, and end."""
         for origin in origins:

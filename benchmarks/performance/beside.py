@@ -35,6 +35,7 @@ ALONE = 8
 """Problems one after the other."""
 TWICE = Target(bound=2.0, side="at least")
 BEAM = {"strategy": "beam_search", "width": 4, "expand": 4, "verifier": "prm"}
+AHEAD = {**BEAM, "speculate": True}
 NEIGHBOUR = "its-hub's"
 
 
@@ -51,12 +52,12 @@ async def beam(rounds: int) -> Found:
         shared = await enter(serving(**configured({"url": vllm.url}, remote)))
         own = {"path": str(MODELS / "policy")}
         alone = await enter(serving(**configured(own, {"kind": "prm", "model": str(MODELS / "prm")})))
-        ways = {
-            NEIGHBOUR: await enter(driver(vllm.url, worker.url)),
-            "mull, engines of its own": by_http(session, alone.url, {"ttc": BEAM}),
-            "mull on the neighbour's servers": by_http(session, shared.url, {"ttc": BEAM}),
-        }
+        mull = {"mull, engines of its own": alone.url, "mull on the neighbour's servers": shared.url}
+        ways = {NEIGHBOUR: await enter(driver(vllm.url, worker.url))}
+        ways |= {name: by_http(session, url, {"ttc": BEAM}) for name, url in mull.items()}
         worked = await in_turns(ways, rounds, TOGETHER, AT_A_TIME)
+        # One at a time, an engine has room for what may turn out to be in vain.
+        ways |= {name: by_http(session, url, {"ttc": AHEAD}) for name, url in mull.items()}
         pairs = [Pair(ours=name, theirs=NEIGHBOUR, target=TWICE) for name in ways if name != NEIGHBOUR]
         return Found(figures=[*goodput(3, worked, pairs), *await latency(3, ways, rounds)])
 
