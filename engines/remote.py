@@ -344,10 +344,10 @@ class RemoteGenerator(Sampler):
             raise Unsupported(f"the server of model {self.model!r} {why}", param="model")
 
     def _tokens(self, answer: Mapping[str, Any]) -> tuple[int, ...]:
-        tokens = answer.get("tokens")
-        if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
-            raise self._strange("it names no tokens")
-        return tuple(tokens)
+        try:
+            return tuple(told.ids(answer["tokens"], len(answer["tokens"])))
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._strange("it names no tokens") from error
 
     def _strange(self, what: str) -> EngineUnavailable:
         return EngineUnavailable(f"the server of model {self.model!r} failed: {what}")

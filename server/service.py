@@ -308,13 +308,19 @@ class _Noticed(Around):
 
 
 class _Heard:
-    """A verifier, and the candidates it was asked about last."""
+    """A verifier, and the whole answers to its last task that it was asked about."""
 
     def __init__(self, inner: Verifier) -> None:
         self._inner = inner
         self.name, self.kind = inner.name, inner.kind
-        self.candidates: Sequence[Candidate] = ()
+        self._task: Task | None = None
+        self._answers: dict[int, Candidate] = {}
         self._calls = 0
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """In the order in which they were judged first, each once."""
+        return list(self._answers.values())
 
     @property
     def busy(self) -> bool:
@@ -322,7 +328,9 @@ class _Heard:
         return self._calls > 0
 
     async def score(self, task: Task, candidates: Sequence[Candidate]) -> list[Score]:
-        self.candidates = candidates
+        if task != self._task:
+            self._task, self._answers = task, {}
+        self._answers |= {c.node: c for c in candidates if c.complete and c.node not in self._answers}
         shown = [judged(candidate, task.form, self.kind) for candidate in candidates]
         self._calls += 1
         try:

@@ -109,9 +109,14 @@ class BeamSearch(StepSearch):
         ahead: Callable[[Sequence[Family]], None] | None,
     ) -> None:
         """Judge the steps of a level; with `ahead`, which is told what there is, before all have come too."""
-        judged, seen = set[int](), 0
+        judged, seen, looked = set[int](), 0, math.inf
         while True:
             came, coming = sum(len(f.children) for f in families), sum(f.coming for f in families)
+            if 0 < coming > 0.75 * looked:
+                await growth.news()
+                continue
+            # A look at all steps for each that comes would take long for a wide beam.
+            looked = coming
             new = [step for family in families for step in family.distinct if step.node not in judged]
             early = False
             if ahead is not None:
@@ -122,7 +127,7 @@ class BeamSearch(StepSearch):
                 early = useful and undecided and came - seen >= coming
             if new and (early or coming == 0):
                 judged |= {step.node for step in new}
-                seen = came
+                seen, looked = came, math.inf
                 scores |= await self._foreseen(run, new)
             elif coming == 0:
                 return

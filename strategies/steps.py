@@ -53,8 +53,8 @@ class StepSearch(StrategyModel):
 
     @property
     def falling(self) -> bool:
-        """Whether a score only falls as an answer grows."""
-        return self.aggregate in ("min", "product")
+        """Whether a score only falls as an answer grows; a step that was cut off may be worth more whole."""
+        return self.aggregate in ("min", "product") and self.step_tokens is None
 
     def settled(self, live: Sequence[Candidate], ended: Sequence[Candidate], scores: Scores, n: int) -> bool:
         """Whether the best `n` finished answers are at least as good as anything a live one can become.

@@ -103,6 +103,13 @@ class Timed(Protocol):
         """The `user` and `system` time that it has taken, in seconds."""
 
 
+class Caching(Protocol):
+    """An engine with a cache."""
+
+    async def reset_prefix_cache(self) -> bool:
+        """Empty it."""
+
+
 class Clock:
     """The engine's processor time: what else the machine does meanwhile does not count.
 
@@ -130,14 +137,16 @@ class Clock:
 class Serving:
     """An engine behind admission, as in the server."""
 
-    def __init__(self, pool: Pool, answers: Answers, clock: Clock) -> None:
+    def __init__(self, engine: Caching, pool: Pool, answers: Answers, clock: Clock) -> None:
         self.clock = clock
+        self._engine = engine
         self._pool = pool
         self._answers = answers
         self._admission = Admission(AdmissionSettings(queued=10_000, seconds=3600), Metrics())
 
     async def play(self, asks: Sequence[Ask], *, span: float, placed: bool) -> Latencies:
-        """Let requests come within `span` seconds, and wait for all answers."""
+        """Let requests come within `span` seconds, and wait for all answers; nothing is in the cache."""
+        await self._engine.reset_prefix_cache()
         found: Latencies = {key: [] for key in LOAD}
         at_work: set[asyncio.Task[None]] = set()
         began = self.clock.now
@@ -182,7 +191,7 @@ async def _serving() -> AsyncIterator[Serving]:
         stack.push_async_callback(pool.close)
         pool.add(Replica("mull-tiny", VLLMGenerator(engines["mull-tiny"], model="mull-tiny")))
         [process] = engines["mull-tiny"].engine_core.resources.engine_manager.processes
-        yield Serving(pool, answers, Clock(psutil.Process(process.pid)))
+        yield Serving(engines["mull-tiny"], pool, answers, Clock(psutil.Process(process.pid)))
 
 
 def _asks(turn: int) -> list[Ask]:
@@ -197,7 +206,7 @@ def _asks(turn: int) -> list[Ask]:
 
 
 def _questions(turn: int) -> list[str]:
-    """Others in each round: nothing is in the cache."""
+    """Others in each round."""
     each = sum(sum(kinds.values()) for kinds in LOAD.values())
     return questions(each * (turn + 3))[each * (turn + 2) :]
 

@@ -185,7 +185,7 @@ class Admission:
             self._idle.set()
 
     def _end(self, wanted: Wanted, cost: float) -> None:
-        self._precedence.end(wanted)
+        self._precedence.end(wanted, cost)
         self._order.end(wanted, cost)
 
     def _settle(

@@ -45,6 +45,7 @@ class Precedence:
         self._running[wanted] = start
         return 1 + int(start + AHEAD * length)
 
-    def end(self, wanted: Wanted) -> None:
-        """A request has ended, whatever way."""
+    def end(self, wanted: Wanted, cost: float) -> None:
+        """A request has ended, whatever way, and cost so many tokens: what was expected is put right."""
         self.front = max(self.front, self._running.pop(wanted))
+        self._ends[wanted.account] += (cost - wanted.cost) / wanted.share

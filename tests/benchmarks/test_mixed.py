@@ -19,6 +19,11 @@ class Engine:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.emptied = 0
+
+    async def reset_prefix_cache(self) -> bool:
+        self.emptied += 1
+        return True
 
     def cpu_times(self) -> Any:
         return SimpleNamespace(user=self.seconds, system=0.0)
@@ -58,7 +63,7 @@ async def test_the_clock_is_the_engines() -> None:
 
 async def test_latencies_are_kept_by_key(asks: list[mixed.Ask], monkeypatch: pytest.MonkeyPatch) -> None:
     engine, order = Engine(), list[mixed.Ask]()
-    serving = mixed.Serving(Pool("mull-tiny"), Answers(), mixed.Clock(engine))
+    serving = mixed.Serving(engine, Pool("mull-tiny"), Answers(), mixed.Clock(engine))
 
     async def solve(ask: mixed.Ask, placed: bool) -> None:
         order.append(ask)
@@ -70,6 +75,7 @@ async def test_latencies_are_kept_by_key(asks: list[mixed.Ask], monkeypatch: pyt
         key: sum(kinds.values()) for key, kinds in mixed.LOAD.items()
     }
     assert order == sorted(asks, key=lambda ask: ask.at)
+    assert engine.emptied == 1
     assert min(min(each) for each in found.values()) == pytest.approx(1)
 
 

@@ -48,7 +48,16 @@ class Served:
         first = next((search for search in self.running if search is not but), None)
         if first is not None:
             self.running.remove(first)
-            self.precedence.end(first)
+            self.precedence.end(first, first.cost)
+
+
+def test_a_search_that_ends_at_once_leaves_its_key_no_worse_off() -> None:
+    precedence, running = Precedence(), wanted("b")
+    precedence.begin(running)
+    for _ in range(5):
+        precedence.begin(given_up := wanted("a", cost=32_000))
+        precedence.end(given_up, 0)
+    assert precedence.begin(wanted("a")) == precedence.begin(wanted("c"))
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), ENDS), max_size=60))

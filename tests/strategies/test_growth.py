@@ -106,6 +106,21 @@ async def test_nobody_waits_for_a_straggler_that_cannot_matter() -> None:
     await solving
 
 
+async def test_a_wide_level_is_not_looked_through_for_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, look = 0, BeamSearch._ahead
+
+    def counted(*args: Any) -> None:
+        nonlocal looks
+        looks += 1
+        look(*args)
+
+    monkeypatch.setattr(BeamSearch, "_ahead", counted)
+    world = World(depth=2, branches=400, skill=0.01)
+    _, trial = await searched(world, 1, None, width=16, expand=16, speculate=True, prune=0.0)
+    assert trial.run.budget.samples >= 2 * 256
+    assert looks < 3 * 40
+
+
 def prospect(low: float, high: float, *, answer: bool = False, name: str = "") -> Prospect:
     """A step whose score lies between these."""
     step = Candidate(prompt=Prompt(chat=Chat(messages=())), steps=(name,))
