@@ -62,6 +62,9 @@ CPU_ENVIRONMENT: Mapping[str, str] = {
 """Likewise. More than one thread is many times slower where cores are shared; most warnings are about
 libraries that only larger models need."""
 
+SELDOM = 50_000
+"""Objects allocated and not freed between two looks of the garbage collector; Python's own default is 700."""
+
 TELLING = 5.0
 """Seconds that a dead engine has to tell its requests."""
 
@@ -128,10 +131,14 @@ async def _supervise(spec: EngineSpec, engines: dict[str, Supervised]) -> None:
 
 
 def _settle() -> None:
-    """Spare the garbage collector all that is there for good: looking through vLLM takes half a second."""
+    """Spare the garbage collector all that is there for good: looking through vLLM takes half a second.
+
+    What searches allocate is rarely garbage that only the collector finds, so it looks seldom.
+    """
     gc.unfreeze()
     gc.collect()
     gc.freeze()
+    gc.set_threshold(SELDOM, 20, 20)
 
 
 async def _bury(name: str, engine: AsyncLLM) -> None:
