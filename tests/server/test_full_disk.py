@@ -116,7 +116,9 @@ def test_traces(tmp_path: Path) -> None:
         for count in range(1, 4):
             server.ask()
             until(partial(server.keeps, count))
+        # What waits to be written is listed as well.
         (file,) = folder.glob("traces-*.jsonl")
+        until(lambda: file.read_text().count("\n") == 3)
         # The next one fits by half.
         server.limit(file.stat().st_size + file.stat().st_size // 6)
         for count in range(1, 6):
