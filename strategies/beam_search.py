@@ -61,7 +61,7 @@ class BeamSearch(StepSearch):
     def cost(self) -> Cost:
         """`width * expand` steps, with their rollouts, and scores at each of `depth` levels.
 
-        Speculation begins at most one step more for each that is scored.
+        With speculation, at most `expand` steps more for each that is scored.
         """
         level = self.width * self.expand
         each = 1 + self.lookahead + (self.expand if self.speculate else 0)
