@@ -192,7 +192,8 @@ class BeamSearch(StepSearch):
         ranked = sorted(beams, key=lambda c: -scores.get(c.node, 0.0))
         floor = self.prune * scores.get(ranked[0].node, 0.0)
         kept = [c for c in ranked[: self.width] if scores.get(c.node, 0.0) >= floor and c.finish == "step"]
+        nodes = {c.node for c in kept}
         for beam in beams:
-            if beam.finish == "step" and beam.node not in {c.node for c in kept}:
+            if beam.finish == "step" and beam.node not in nodes:
                 run.trace.annotate(beam.node, pruned=True)
         return kept

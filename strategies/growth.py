@@ -24,7 +24,6 @@ class Family:
         """In the order in which they came."""
         self.whole = False
         """Whether no more will come."""
-        self.task: asyncio.Task[None] | None = None
         self._n = n
         self._first: dict[object, Candidate] = {}
         self._kept: dict[tuple[str, Finish | None], Candidate] = {}
@@ -56,8 +55,9 @@ class Family:
     def settle(self, trace: Trace) -> list[Candidate]:
         """`distinct`, once it is whole; the steps that have been merged into others are marked."""
         kept = self.distinct
+        nodes = {step.node for step in kept}
         for child in self.children:
-            if child.node not in {step.node for step in kept}:
+            if child.node not in nodes:
                 trace.annotate(child.node, merged=True)
         return kept
 
@@ -70,14 +70,14 @@ class Growth:
         """Origins (trace nodes) of families that nobody wanted in the end."""
         self._group = group
         self._grow = grow
-        self._begun: dict[int, Family] = {}
+        self._begun: dict[int, tuple[Family, asyncio.Task[None]]] = {}
         self._news = asyncio.Event()
 
     def begin(self, origin: Candidate, n: int) -> None:
         """Let a family grow that may be wanted, unless it does already."""
-        if origin.node not in self._begun:
-            family = self._begun[origin.node] = Family(origin, n)
-            family.task = self._group.create_task(self._fill(family, n))
+        if not self.has(origin):
+            family = Family(origin, n)
+            self._begun[origin.node] = family, self._group.create_task(self._fill(family, n))
 
     def has(self, origin: Candidate) -> bool:
         """Whether its family grows already."""
@@ -87,11 +87,10 @@ class Growth:
         """The families of these origins, in order; all others that have begun are in vain, and end."""
         for origin in origins:
             self.begin(origin, n)
-        families = [self._begun.pop(origin.node) for origin in origins]
-        for node, family in self._begun.items():
-            self.vain.add(node)
-            if family.task is not None:
-                family.task.cancel()
+        families = [self._begun.pop(origin.node)[0] for origin in origins]
+        self.vain |= self._begun.keys()
+        for _, task in self._begun.values():
+            task.cancel()
         self._begun.clear()
         return families
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from typing import Any
 
 from mull.protocols import Generator, Verifier
-from mull.types import Candidate, Completion, Meter, Prompt, Sampling, Score, Task
+from mull.server.around import Around
+from mull.types import Candidate, Chunk, Completion, Meter, Prompt, Sampling, Score, Task
 
 
 class Clock:
@@ -45,23 +45,30 @@ class Clock:
         self._under_way[kind] = self._under_way.get(kind, 0) + change
 
 
-class Generating:
+class Generating(Around):
     """A generator whose samples are work on a clock."""
 
-    def __init__(self, generator: Generator, clock: Clock) -> None:
-        self._generator, self._clock = generator, clock
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._generator, name)
+    def __init__(self, inner: Generator, clock: Clock) -> None:
+        super().__init__(inner)
+        self._clock = clock
 
     async def sample(
         self, prompt: Prompt, sampling: Sampling, *, n: int = 1, meter: Meter | None = None
     ) -> AsyncGenerator[Completion, None]:
         """What the other one samples."""
         with self._clock.working("generation"):
-            async with aclosing(self._generator.sample(prompt, sampling, n=n, meter=meter)) as completions:
+            async with aclosing(self._inner.sample(prompt, sampling, n=n, meter=meter)) as completions:
                 async for completion in completions:
                     yield completion
+
+    async def stream(
+        self, prompt: Prompt, sampling: Sampling, *, meter: Meter | None = None
+    ) -> AsyncGenerator[Chunk, None]:
+        """What the other one streams."""
+        with self._clock.working("generation"):
+            async with aclosing(self._inner.stream(prompt, sampling, meter=meter)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
 
 
 class Scoring:

@@ -87,3 +87,9 @@ def ratios(ours: Sequence[float], limit: Sequence[float]) -> Spread:
         ValueError: not as many of one as of the other.
     """
     return Spread.of([a / b for a, b in zip(ours, limit, strict=True)])
+
+
+def quantile(values: Sequence[float], part: float) -> float:
+    """The value that so large a part of all does not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from benchmarks.performance.busy import Clock, Generating, Scoring
 from benchmarks.performance.figures import Figure, Found, Spread, Target
 from benchmarks.performance.problems import questions, task
 from benchmarks.performance.stage import Stage
 
-from mull.protocols import Generator
 from mull.run import Run
 from mull.strategies.beam_search import BeamSearch
 
@@ -29,7 +26,7 @@ async def measure(stage: Stage, rounds: int) -> Found:
             for question in asked[PROBLEMS * (turn + 1) :][:PROBLEMS]:
                 run = Run(
                     task=task(question, turn),
-                    generator=cast(Generator, Generating(stage.pool, clock)),
+                    generator=Generating(stage.pool, clock),
                     answers=stage.answers,
                     verifier=Scoring(stage.verifiers[name], clock),
                 )

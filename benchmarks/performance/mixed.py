@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import psutil
-from benchmarks.performance.figures import Figure, Found, Target, ratios
+from benchmarks.performance.figures import Figure, Found, Target, quantile, ratios
 from benchmarks.performance.problems import MODELS, questions, task
 from benchmarks.performance.stage import Free
 
@@ -80,7 +80,7 @@ async def measure(rounds: int) -> Found:
 
 def _figure(taken: Mapping[bool, Sequence[Latencies]], what: str, part: float, bound: float) -> Figure:
     def quantiles(placed: bool, keys: Sequence[str]) -> list[float]:
-        return [_quantile([s for key in keys for s in found[key]], part) for found in taken[placed]]
+        return [quantile([s for key in keys for s in found[key]], part) for found in taken[placed]]
 
     each = (f"{key} {ratios(quantiles(True, [key]), quantiles(False, [key])).median:.2f}" for key in LOAD)
     ours, limit = quantiles(True, [*LOAD]), quantiles(False, [*LOAD])
@@ -209,9 +209,3 @@ def _questions(turn: int) -> list[str]:
     """Others in each round."""
     each = sum(sum(kinds.values()) for kinds in LOAD.values())
     return questions(each * (turn + 3))[each * (turn + 2) :]
-
-
-def _quantile(seconds: Sequence[float], part: float) -> float:
-    """The value that so large a part of all is at most."""
-    ordered = sorted(seconds)
-    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]

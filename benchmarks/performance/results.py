@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.performance.figures import Found
 
-__all__ = ["FILE", "Found", "keep", "read"]
+__all__ = ["FILE", "Found", "conditions", "keep", "read"]
 
 FILE = Path(__file__).parent / "results.json"
 
@@ -20,16 +20,23 @@ def keep(number: int, rounds: int, found: Found, file: Path = FILE) -> None:
     """Replace what is known of one measure."""
     known = read(file)
     known[str(number)] = {
-        "when": datetime.now(UTC).isoformat(timespec="minutes"),
+        **conditions(),
         "rounds": rounds,
-        "cores": len(os.sched_getaffinity(0)),
-        "load": round(os.getloadavg()[0], 1),
         "vllm": _installed(),
         "figures": [figure.as_json() for figure in found.figures],
         "curves": [curve.as_json() for curve in found.curves],
     }
     ordered = dict(sorted(known.items(), key=lambda item: int(item[0])))
     file.write_text(json.dumps(ordered, indent=1, default=vars) + "\n", "utf-8")
+
+
+def conditions() -> dict[str, Any]:
+    """When and on what something was measured."""
+    return {
+        "when": datetime.now(UTC).isoformat(timespec="minutes"),
+        "cores": len(os.sched_getaffinity(0)),
+        "load": round(os.getloadavg()[0], 1),
+    }
 
 
 def read(file: Path = FILE) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import psutil
+from benchmarks.performance.figures import quantile
 
 MEGABYTE = 2**20
 
@@ -32,10 +33,9 @@ def quantiles(values: Sequence[float]) -> dict[str, str]:
     """The median and the slow end, in seconds."""
     if not values:
         return dict.fromkeys(("p50", "p90", "p99", "most"), "")
-    ordered = sorted(values)
     at = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
-    found = {name: ordered[min(len(ordered) - 1, int(share * len(ordered)))] for name, share in at.items()}
-    return {name: f"{value:.2f}" for name, value in (found | {"most": ordered[-1]}).items()}
+    found = {name: quantile(values, share) for name, share in at.items()}
+    return {name: f"{value:.2f}" for name, value in (found | {"most": max(values)}).items()}
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:

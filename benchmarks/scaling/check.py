@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from benchmarks.performance.figures import quantile
 from benchmarks.performance.problems import questions
 from benchmarks.scaling import results, work
 from benchmarks.scaling.cluster import Cluster
-from benchmarks.scaling.figures import Figures, figures, quantile
+from benchmarks.scaling.figures import Figures, figures
 from benchmarks.scaling.pair import Pair, paired, tree
 from benchmarks.scaling.routes import ROUTES
 from benchmarks.scaling.watched import periods
@@ -95,13 +96,13 @@ async def _real(pair: Pair, route: str, asked: Sequence[str]) -> tuple[Figures, 
     await asyncio.gather(*(client() for _ in range(CLIENTS)))
     seconds = time.monotonic() - began
     runs = [taken[number][1] for number in range(len(asked))]
-    usage, ordered = sum((run.usage for run in runs), Usage()), sorted(s for s, _ in taken.values())
+    usage, latencies = sum((run.usage for run in runs), Usage()), [s for s, _ in taken.values()]
     real = Figures(
         jobs=len(runs),
         goodput=len(runs) / seconds / len(pair.engines),
         hit_rate=usage.cached / usage.prompt,
         computed=(usage.prompt - usage.cached) / usage.completion,
-        p50=quantile(ordered, 0.5),
-        p95=quantile(ordered, 0.95),
+        p50=quantile(latencies, 0.5),
+        p95=quantile(latencies, 0.95),
     )
     return real, [tree(run) for run in runs]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmarks.performance.figures import quantile
 from benchmarks.scaling.cluster import Cluster
 
 
@@ -27,7 +28,7 @@ def figures(cluster: Cluster, begin: float = 0.0, end: float = float("inf")) -> 
     """Of a simulation that has run."""
     end = min(end, cluster.now)
     ended = sum(begin <= each.ended <= end for each in cluster.done)
-    taken = sorted(each.ended - each.arrived for each in cluster.done if begin <= each.arrived < end)
+    taken = [each.ended - each.arrived for each in cluster.done if begin <= each.arrived < end]
     answered = [each for each in cluster.answered if begin <= each[0] <= end]
     prompt, cached, generated = (sum(each[at] for each in answered) for at in (1, 2, 3))
     return Figures(
@@ -38,8 +39,3 @@ def figures(cluster: Cluster, begin: float = 0.0, end: float = float("inf")) -> 
         p50=quantile(taken, 0.5),
         p95=quantile(taken, 0.95),
     )
-
-
-def quantile(ordered: list[float], part: float) -> float:
-    """The value that so many of those in ascending order do not exceed."""
-    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.performance import results as performance
 from benchmarks.scaling.cluster import Costs
 from benchmarks.scaling.costs import StepCost
 from benchmarks.scaling.engine import EngineLimits
@@ -17,17 +16,13 @@ FILE = Path(__file__).parent / "results.json"
 
 def read(file: Path = FILE) -> dict[str, Any]:
     """What is known."""
-    return dict(json.loads(file.read_text("utf-8"))) if file.exists() else {}
+    return performance.read(file)
 
 
 def keep(part: str, found: dict[str, Any], file: Path = FILE) -> None:
     """Replace what is known of one part."""
-    how = {
-        "when": datetime.now(UTC).isoformat(timespec="minutes"),
-        "cores": len(os.sched_getaffinity(0)),
-        "load": round(os.getloadavg()[0], 1),
-    }
-    file.write_text(json.dumps(read(file) | {part: how | found}, indent=1) + "\n", "utf-8")
+    known = read(file) | {part: performance.conditions() | found}
+    file.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
 
 
 def costs(known: dict[str, Any]) -> Costs:

@@ -76,8 +76,7 @@ def questions(kinds: Kinds, seed: int) -> Work:
     """Questions that have nothing in common, without end."""
     draw, number = random.Random(seed), 0
     while True:
-        kind = draw.choices(list(MIXTURE), list(MIXTURE.values()))[0]
-        tree = draw.choice(kinds[kind])
+        kind, tree = _drawn(kinds, draw)
         yield Job(tree, _root(seed, number), Prefix(tree.prompt), kind)
         number += 1
 
@@ -96,8 +95,7 @@ def tenants(kinds: Kinds, seed: int, *, count: int, tokens: int, by: Callable[[i
     systems = [Prefix(tokens) for _ in range(count)]
     while True:
         system = draw.randrange(count)
-        kind = draw.choices(list(MIXTURE), list(MIXTURE.values()))[0]
-        tree = draw.choice(kinds[kind])
+        kind, tree = _drawn(kinds, draw)
         yield Job(tree, _root(seed, by(system, number)), Prefix(tree.prompt, systems[system]), kind)
         number += 1
 
@@ -106,6 +104,12 @@ def given(trees: Sequence[Tree]) -> Work:
     """Each once."""
     for number, tree in enumerate(trees):
         yield Job(tree, _root("given", number), Prefix(tree.prompt))
+
+
+def _drawn(kinds: Kinds, draw: random.Random) -> tuple[str, Tree]:
+    """A recorded tree, of a kind as frequent as in the mixture."""
+    kind = draw.choices(list(MIXTURE), list(MIXTURE.values()))[0]
+    return kind, draw.choice(kinds[kind])
 
 
 def _tree(data: Any) -> Tree:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from benchmarks.performance import mixed
+from benchmarks.performance.figures import quantile
 
 from mull.answers import Answers
 from mull.engines.pool import Pool
@@ -81,6 +82,6 @@ async def test_latencies_are_kept_by_key(asks: list[mixed.Ask], monkeypatch: pyt
 
 def test_quantiles() -> None:
     seconds = [float(number) for number in range(100, 0, -1)]
-    assert mixed._quantile(seconds, 0.5) == 51
-    assert mixed._quantile(seconds, 0.95) == 96
-    assert mixed._quantile([3.0], 0.95) == 3
+    assert quantile(seconds, 0.5) == 51
+    assert quantile(seconds, 0.95) == 96
+    assert quantile([3.0], 0.95) == 3

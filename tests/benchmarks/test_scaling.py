@@ -9,13 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from benchmarks.performance.figures import quantile
 from benchmarks.performance.page import BEGIN, END
 from benchmarks.scaling import page, plots, work
 from benchmarks.scaling.cache import BLOCK, Cache, Prefix
 from benchmarks.scaling.cluster import Cluster, Costs
 from benchmarks.scaling.costs import Step, StepCost, fit
 from benchmarks.scaling.engine import Engine, EngineLimits, Generation
-from benchmarks.scaling.figures import figures, quantile
+from benchmarks.scaling.figures import figures
 from benchmarks.scaling.pair import tree
 from benchmarks.scaling.routes import ROUTES
 from benchmarks.scaling.work import Job, Tree
