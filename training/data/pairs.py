@@ -1,6 +1,5 @@
 """Preferences and labels from samples: pairs, wanted and unwanted answers, and a verifier's rows."""
 
-import os
 import random
 from collections.abc import Iterable
 from itertools import product
@@ -27,6 +26,7 @@ from mull.training.data.samples import (
     rate,
     right_and_wrong,
     score,
+    shared,
     source,
 )
 
@@ -186,8 +186,7 @@ def _in_turn(right: list[Sample], wrong: list[Sample]) -> list[Pair]:
 def _longest_prefix(right: list[Sample], wrong: list[Sample]) -> list[Pair]:
     ranked = sorted(
         product(right, wrong),
-        # Texts, not paths: characters are what is to be shared.
-        key=lambda pair: -len(os.path.commonprefix([pair[0].text, pair[1].text])),  # noqa: RUF071
+        key=lambda pair: -shared(pair[0].text, pair[1].text),
     )
     used: set[str] = set()
     pairs = []

@@ -1,5 +1,6 @@
 """Samples of a problem, gathered from all rollouts of it and told apart."""
 
+import os
 import random
 from collections.abc import Iterable
 from typing import Any
@@ -83,6 +84,12 @@ def right_and_wrong(rollout: Rollout, rng: random.Random) -> tuple[list[Sample],
     samples = distinct(rollout.samples)
     rng.shuffle(samples)
     return [s for s in samples if s.right is True], [s for s in samples if s.right is False]
+
+
+def shared(first: str, second: str) -> int:
+    """Length of the common beginning of two texts, in characters."""
+    # Texts, not paths: characters are what is to be shared.
+    return len(os.path.commonprefix([first, second]))  # noqa: RUF071
 
 
 def random_of(seed: int, rollout: Rollout) -> random.Random:

@@ -11,6 +11,7 @@ from mull.training.bundled.wording import CHECK
 from mull.training.data.kinds import Choice
 from mull.training.data.problems import load
 from mull.training.recipes.base import Kind, Recipe, Section
+from mull.training.recipes.step_pairs import Steps, step_pairs
 
 if TYPE_CHECKING:
     from mull.training.data.rows import Rollout
@@ -98,12 +99,36 @@ class Dpo(_Paired):
     sft_weight: float = Field(
         0.0, ge=0, description="Weight of the likelihood of chosen answers (RPO, arXiv:2404.19733)."
     )
+    steps: Steps | None = Field(
+        None, description="Learn single steps: the first wrong one of an answer and a right one in its place."
+    )
+
+    @model_validator(mode="after")
+    def _one_kind_of_pairs(self) -> Dpo:
+        if self.steps is not None and self.feedback is not None:
+            raise ValueError("steps and feedback exclude each other: a judge tells whole answers apart")
+        if self.steps is not None and "choose" in self.pairs.model_fields_set:
+            raise ValueError("steps and pairs.choose exclude each other: the wrong step says what is paired")
+        return self
 
     @model_validator(mode="after")
     def _one_way_to_weigh(self) -> Dpo:
         if self.sft_weight and "loss_weights" in self.training.options:
             raise ValueError("sft_weight and training.options.loss_weights exclude each other")
         return self
+
+    def make(self, job: Job) -> list[dict[str, Any]]:
+        """Pairs of samples, or with `steps` of samples that differ from one step on.
+
+        Raises:
+            TrainingError: the problems cannot be sampled, judged or labelled.
+        """
+        if self.steps is None:
+            return super().make(job)
+        assert self.problems is not None
+        problems = load(self.problems)
+        rows = step_pairs(job, problems, job.sample(problems, "rollouts"), self.steps, self.pairs.each)
+        return [row.model_dump(exclude_none=True) for row in rows]
 
     def trainer(self, job: Job) -> Any:
         """TRL's `DPOTrainer`; with an adapter, the model without it is the reference."""
@@ -113,7 +138,11 @@ class Dpo(_Paired):
         if self.sft_weight:
             args.loss_weights = [1.0] * len(args.loss_type) + [self.sft_weight]
             args.loss_type = [*args.loss_type, "sft"]
-        return DPOTrainer(args=args, **job.parts)
+        if self.steps is None:
+            return DPOTrainer(args=args, **job.parts)
+        from mull.training.recipes.step_dpo import StepDPOTrainer
+
+        return StepDPOTrainer(delimiter=self.steps.delimiter, args=args, **job.parts)
 
 
 class SimPo(_Paired):

@@ -10,22 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from mull.training.data.labels import (
-    Labelled,
-    Solution,
-    binary_search,
-    exact,
-    first_error,
-    is_bundled,
-    monte_carlo,
-    steps_of,
-)
+from mull.training.data.labels import Solution, exact, first_error, is_bundled
 from mull.training.data.rows import Problem, Rollout
 from mull.training.errors import TrainingError
 from mull.training.recipes.base import Kind, Network
 from mull.training.recipes.classifier import Classifier
-from mull.training.recipes.step_labels import Exact, Labels, MonteCarlo
-from mull.training.rollouts import Rollouts, continuations
+from mull.training.recipes.labelling import label, solutions_of
+from mull.training.recipes.step_labels import Labels, MonteCarlo
 from mull.verifiers.formats import TokenClassification
 from mull.verifiers.steps import split
 
@@ -62,7 +53,7 @@ class Prm(Classifier):
         """
         problems, rollouts = self.sampled(job)
         pairs = _solutions(problems, rollouts, self.delimiter)
-        labelled = self._label(job, pairs)
+        labelled = label(job, self.labels, pairs, policy=self.policy or self.model)
         source = self.labels.model_dump() | {"kind": "labels", "policy": self.policy or self.model}
         rows = [
             {
@@ -77,24 +68,6 @@ class Prm(Classifier):
         cost = {"answers": len(rows), "prefixes": labelled.prefixes, "rollouts": labelled.rollouts}
         (job.folder / "data" / "labels.json").write_text(json.dumps(self.labels.model_dump() | cost) + "\n")
         return balanced(rows, self.seed) if self.balance else rows
-
-    def _label(self, job: Job, pairs: Sequence[tuple[Problem, Solution]]) -> Labelled:
-        how = self.labels
-        if isinstance(how, Exact):
-            return Labelled([[float(good) for good in exact(p, s.steps)] for p, s in pairs])
-        rollouts = self.rollouts or Rollouts()
-        if how.temperature is not None:
-            rollouts = rollouts.model_copy(update={"temperature": how.temperature})
-        go_on = continuations(
-            job.folder / "data" / "continuations.jsonl",
-            model=how.completer or self.policy or self.model,
-            rollouts=rollouts,
-            seed=self.seed,
-        )
-        solutions = [s for _, s in pairs]
-        if isinstance(how, MonteCarlo):
-            return monte_carlo(solutions, go_on, k=how.k, soft=how.soft)
-        return binary_search(solutions, go_on, k=how.k)
 
     def trainer(self, job: Job) -> Any:
         """A plain trainer; TRL 1.16 has none for such models.
@@ -112,8 +85,8 @@ class Prm(Classifier):
         rows = []
         for row, reading in zip(job.rows, readings, strict=True):
             labels = [IGNORED] * len(reading.ids)
-            for mark, label in zip(reading.marks, row["labels"], strict=True):
-                labels[mark] = IGNORED if label is None else float(label)
+            for mark, given in zip(reading.marks, row["labels"], strict=True):
+                labels[mark] = IGNORED if given is None else float(given)
             rows.append({"input_ids": reading.ids, "labels": labels})
         return self.train_on(job, rows, step_loss)
 
@@ -194,13 +167,8 @@ def start_head(model: Any, base: str, tokenizer: Any, tokens: tuple[str, str]) -
 def _solutions(
     problems: Sequence[Problem], rollouts: Sequence[Rollout], delimiter: str
 ) -> list[tuple[Problem, Solution]]:
-    """The samples in steps; copies, and those of blanks only, are left out."""
-    found: list[tuple[Problem, Solution]] = []
-    for problem, rollout in zip(problems, rollouts, strict=True):
-        if problem.answer is None:
-            raise TrainingError(f"problem {problem.id!r} has no `answer` to compare with", param="problems")
-        for text, right in {s.text: bool(s.right) for s in rollout.samples}.items():
-            if steps := steps_of(text, delimiter):
-                solution = Solution(prompt=rollout.prompt, reference=problem.answer, steps=steps, right=right)
-                found.append((problem, solution))
-    return found
+    return [
+        (problem, solution)
+        for problem, rollout in zip(problems, rollouts, strict=True)
+        for solution in solutions_of(problem, rollout, delimiter)
+    ]

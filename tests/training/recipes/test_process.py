@@ -19,7 +19,7 @@ from mull.training.bundled.problems import generate_one, to_row
 from mull.training.data.rows import Problem, Rollout, Sample
 from mull.training.errors import TrainingError
 from mull.training.job import Job
-from mull.training.recipes import process
+from mull.training.recipes import labelling
 from mull.training.recipes.process import Prm, balanced, start_head
 from mull.training.verifier_inputs import IGNORED, Padded, padding, score_loss, step_loss, step_scores
 
@@ -170,7 +170,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
         return lambda starts, n: [["Nobody" not in prefix] * n for _, prefix, _ in starts]
 
     monkeypatch.setattr(Job, "sample", sample)
-    monkeypatch.setattr(process, "continuations", continuations)
+    monkeypatch.setattr(labelling, "continuations", continuations)
 
 
 @pytest.mark.parametrize(
