@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mull.answers import Answers
+from mull.training.data.labels import Continue, Start
 from mull.training.data.rows import Message, Problem, Rollout, Sample, read, write
 from mull.training.errors import TrainingError
 from mull.training.generate import whole_lines
@@ -244,27 +245,35 @@ async def _judge(pairs: Sequence[tuple[str, str | None]]) -> list[Verdict]:
     return verdicts
 
 
-Continue = Callable[[Sequence[tuple[Sequence[Message], str, str]], int], list[list[bool]]]
-"""From prompts, prefixes of answers and references, and how many samples of each, to which became right."""
+def continued(
+    starts: Sequence[Start], path: Path, *, model: str, rollouts: Rollouts, seed: int
+) -> list[list[Sample]]:
+    """Samples that go on from each prefix: their own text alone, judged together with the prefix.
+
+    Raises:
+        TrainingError: the model or the server gives no samples.
+    """
+    asked = [{"prompt": messages(prompt), "prefix": prefix} for prompt, prefix, _ in starts]
+    drawn = draw(asked, path, model=model, rollouts=rollouts, seed=seed)
+    texts = [
+        (prefix + s.text, reference)
+        for (_, prefix, reference), samples in zip(starts, drawn, strict=True)
+        for s in samples
+    ]
+    verdicts = iter(judge(texts))
+    return [[s.model_copy(update={"right": next(verdicts).right}) for s in samples] for samples in drawn]
 
 
 def continuations(path: Path, *, model: str, rollouts: Rollouts, seed: int) -> Continue:
     """Draws samples that go on from prefixes; each call keeps a file of its own beside `path`."""
     calls = 0
 
-    def go_on(starts: Sequence[tuple[Sequence[Message], str, str]], n: int) -> list[list[bool]]:
+    def go_on(starts: Sequence[Start], n: int) -> list[list[bool]]:
         nonlocal calls
         file = path.with_name(f"{path.stem}-{calls}{path.suffix}")
         calls += 1
         how = rollouts.model_copy(update={"n": n})
-        asked = [{"prompt": messages(prompt), "prefix": prefix} for prompt, prefix, _ in starts]
-        drawn = draw(asked, file, model=model, rollouts=how, seed=seed + calls)
-        texts = [
-            (prefix + s.text, reference)
-            for (_, prefix, reference), samples in zip(starts, drawn, strict=True)
-            for s in samples
-        ]
-        verdicts = iter(judge(texts))
-        return [[bool(next(verdicts).right) for _ in samples] for samples in drawn]
+        drawn = continued(starts, file, model=model, rollouts=how, seed=seed + calls)
+        return [[bool(s.right) for s in samples] for samples in drawn]
 
     return go_on

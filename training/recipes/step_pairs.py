@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from mull.training.data.labels import Solution, first_error, steps_of
-from mull.training.data.rows import Message, Preference, Problem, Rollout, Sample, assistant
+from mull.training.data.rows import Preference, Problem, Rollout, assistant
 from mull.training.data.samples import distinct, random_of, shared
 from mull.training.recipes.base import Section
 from mull.training.recipes.labelling import label, solutions_of
 from mull.training.recipes.step_labels import BinarySearch, Labels
-from mull.training.rollouts import Rollouts, draw, judge, messages
+from mull.training.rollouts import Rollouts, continued
 
 if TYPE_CHECKING:
     from mull.training.job import Job
@@ -45,25 +45,33 @@ def step_pairs(
     Raises:
         TrainingError: there are no labels of this kind for these problems, or no continuations.
     """
-    policy = job.recipe.model
+    recipe = job.recipe
     wrong: list[tuple[Problem, Solution]] = []
     for problem, rollout in zip(problems, rollouts, strict=True):
         samples = [s for s in distinct(rollout.samples) if s.right is False]
-        random_of(job.recipe.seed, rollout).shuffle(samples)
+        random_of(recipe.seed, rollout).shuffle(samples)
         chosen = rollout.model_copy(update={"samples": samples[:each]})
         wrong += [(problem, s) for s in solutions_of(problem, chosen, how.delimiter)]
-    labelled = label(job, how.labels, wrong, policy=policy)
-    errors = [first_error(labels) for labels in labelled.labels]
-    starts = {
-        (problem.id, start[1]): start
-        for (problem, solution), error in zip(wrong, errors, strict=True)
-        if error is not None and (start := solution.prefix(error))
+    labelled = label(job, how.labels, wrong, policy=recipe.model)
+    failed = [
+        (problem, solution, error)
+        for (problem, solution), labels in zip(wrong, labelled.labels, strict=True)
+        if (error := first_error(labels)) is not None
+    ]
+    starts = {(problem.id, s.prefix(error)[1]): s.prefix(error) for problem, s, error in failed}
+    drawn = continued(
+        list(starts.values()),
+        job.folder / "data" / "steps.jsonl",
+        model=recipe.model,
+        rollouts=(recipe.rollouts or Rollouts()).model_copy(update={"n": how.k}),
+        seed=recipe.seed,
+    )
+    right = {
+        start: [s.text for s in distinct(found) if s.right]
+        for start, found in zip(starts, drawn, strict=True)
     }
-    right = dict(zip(starts, _right(job, list(starts.values()), how.k), strict=True))
     rows = []
-    for (problem, solution), error in zip(wrong, errors, strict=True):
-        if error is None:
-            continue
+    for problem, solution, error in failed:
         _, prefix, _ = solution.prefix(error)
         wrong_step, rest = solution.steps[error], "".join(solution.steps[error:])
         better = [t for t in right[problem.id, prefix] if steps_of(t, how.delimiter)[0] != wrong_step]
@@ -74,26 +82,10 @@ def step_pairs(
                     prompt=list(solution.prompt),
                     chosen=assistant(prefix + max(better, key=lambda text: shared(text, rest))),
                     rejected=assistant(prefix + rest),
-                    source={"kind": "step", "step": error, "model": policy, "seed": job.recipe.seed},
+                    source={"kind": "step", "step": error, "model": recipe.model, "seed": recipe.seed},
                 )
             )
     return rows
-
-
-def _right(job: Job, starts: Sequence[tuple[Sequence[Message], str, str]], k: int) -> list[list[str]]:
-    """Of `k` continuations of each prefix, the distinct ones that become right."""
-    how = (job.recipe.rollouts or Rollouts()).model_copy(update={"n": k})
-    asked = [{"prompt": messages(prompt), "prefix": prefix} for prompt, prefix, _ in starts]
-    path = job.folder / "data" / "steps.jsonl"
-    drawn = draw(asked, path, model=job.recipe.model, rollouts=how, seed=job.recipe.seed)
-    texts = [(p + s.text, r) for (_, p, r), found in zip(starts, drawn, strict=True) for s in found]
-    verdicts = iter(judge(texts))
-    return [_texts(found, [bool(next(verdicts).right) for _ in found]) for found in drawn]
-
-
-def _texts(samples: Sequence[Sample], right: Sequence[bool]) -> list[str]:
-    judged = [s.model_copy(update={"right": r}) for s, r in zip(samples, right, strict=True)]
-    return [s.text for s in distinct(judged) if s.right and s.text.strip()]
 
 
 def ends_of_steps(

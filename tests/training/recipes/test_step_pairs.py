@@ -12,10 +12,10 @@ from pydantic import ValidationError
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 
+from mull.training import rollouts as sampling
 from mull.training.data.problems import ProblemSource, load
 from mull.training.data.rows import Preference, Problem, Rollout, Sample
 from mull.training.job import Job
-from mull.training.recipes import step_pairs as module
 from mull.training.recipes.preference import Dpo
 from mull.training.recipes.step_pairs import Steps, ends_of_steps, step_pairs
 
@@ -85,7 +85,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, problems: list[Problem]) -> list[Mapp
             found.append([Sample(text=text, finish="stop") for text in texts])
         return found
 
-    monkeypatch.setattr(module, "draw", draw)
+    monkeypatch.setattr(sampling, "draw", draw)
     return seen
 
 
@@ -125,7 +125,7 @@ def test_without_a_right_continuation_there_is_no_pair(
     tmp_path: Path, problems: list[Problem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hopeless = [Sample(text="The answer is \\boxed{1234}.", finish="stop")]
-    monkeypatch.setattr(module, "draw", lambda requests, *_, **__: [hopeless for _ in requests])
+    monkeypatch.setattr(sampling, "draw", lambda requests, *_, **__: [hopeless for _ in requests])
     assert (
         step_pairs(job(tmp_path), problems, failing(problems, 1), Steps.model_validate(EXACT), each=1) == []
     )
