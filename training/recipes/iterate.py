@@ -13,6 +13,8 @@ from mull.errors import one_of
 from mull.training.data.problems import ProblemSource
 from mull.training.errors import TrainingError
 from mull.training.recipes.base import Kind, Recipe, Section
+from mull.training.recipes.preference import Dpo
+from mull.training.recipes.sft import Star
 from mull.training.rollouts import Rollouts
 
 if TYPE_CHECKING:
@@ -64,10 +66,16 @@ class Iterate(Recipe):
         if self.rollouts is not None and self.rollouts.file is not None:
             raise ValueError("rollouts.file: each round draws its own samples")
         nowhere = Path("round")
-        if not self.improving("policy", nowhere, nowhere, nowhere, 1).needs_rollouts:
-            raise ValueError(f"improve: {self.improve.get('recipe')} does not learn from samples")
+        improving = self.improving("policy", nowhere, nowhere, nowhere, 1)
+        if not improving.needs_rollouts:
+            raise ValueError(f"improve: {improving.recipe} does not learn from samples")
         if self.verifier is not None:
             self.verifying("policy", nowhere, nowhere, nowhere, 1)
+            if isinstance(improving, Star) or (isinstance(improving, Dpo) and improving.steps is not None):
+                raise ValueError(
+                    "improve: hints of `star` and `steps` of `dpo` need the answers that `verifier` "
+                    "stands in for; leave out `verifier`, or these"
+                )
         return self
 
     def improving(self, model: str, problems: Path, samples: Path, output: Path, seed: int) -> Recipe:

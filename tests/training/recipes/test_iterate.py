@@ -47,6 +47,8 @@ VERIFIER = {"verifier": {"recipe": "prm", "model": str(MODELS / "prm")}}
         ({"training": {"steps": 1}}, "`training` belongs into"),
         ({"rollouts": {"file": "x.jsonl"}}, "draws its own samples"),
         ({"improve": {"recipe": "sft"}}, "sft does not learn from samples"),
+        ({"improve": {"recipe": "star"}, **VERIFIER}, "need the answers that `verifier` stands in for"),
+        ({"improve": {"recipe": "dpo", "steps": {}}, **VERIFIER}, "need the answers"),
     ],
 )
 def test_wrong_recipes_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -255,18 +257,20 @@ def test_scores_prefer_right_samples(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_round_of_expert_iteration(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "improve",
+    [{"recipe": "rejection_sampling"}, {"recipe": "dpo", "steps": {"labels": {"how": "exact"}, "k": 4}}],
+    ids=["expert iteration", "pairs of steps"],
+)
+def test_a_round_from_answers(tmp_path: Path, improve: dict[str, Any]) -> None:
     from mull.training import runner
 
     recipe = _recipe(
         tmp_path,
         rounds=1,
-        problems={"generate": {"seed": 44, "count": 32, "max_steps": 4}},
+        problems={"generate": {"seed": 44, "count": 32}},
         rollouts={"n": 4, "max_tokens": 120},
-        improve={
-            "recipe": "rejection_sampling",
-            "training": {"steps": 2, "batch": 16, "micro_batch": 16, "learning_rate": 1e-5},
-        },
+        improve=improve | {"training": {"steps": 2, "batch": 16, "micro_batch": 16, "learning_rate": 1e-5}},
     )
     rounds.play(recipe, tmp_path / "model", train=runner.run, score=scores.score)
     written = json.loads((tmp_path / "rounds.json").read_text())["rounds"]
