@@ -175,10 +175,12 @@ class Orpo(_Paired):
     def trainer(self, job: Job) -> Any:
         """TRL's experimental `ORPOTrainer`; its `beta` is the paper's lambda."""
         os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
-        from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+        from trl.experimental.orpo import ORPOConfig
+
+        from mull.training.recipes.orpo import AnswerORPOTrainer
 
         args = job.arguments(ORPOConfig, max_length=_length(job), remove_unused_columns=False)
-        return ORPOTrainer(args=args, **job.parts)
+        return AnswerORPOTrainer(args=args, **job.parts)
 
 
 class Kto(_Preference):

@@ -208,6 +208,17 @@ def test_kto_takes_its_kl_from_answers_to_other_prompts(tmp_path: Path) -> None:
     assert same <= 6  # 32 of 63 if pairs stayed together
 
 
+def test_orpo_learns_no_questions(tmp_path: Path) -> None:
+    job = Job(recipe=recipe_of("orpo", tmp_path), rows=rows_of("orpo") * 8)
+    trainer = job.recipe.trainer(job)
+    row = trainer.train_dataset[0]
+    ids, labels = (torch.tensor([row[f"chosen_{name}"]]) for name in ("input_ids", "labels"))
+    with torch.no_grad():
+        expected = job.model(input_ids=ids, labels=labels).loss
+        loss = trainer.concatenated_forward(job.model, trainer.data_collator([row, row]))[4]
+    assert loss.item() == pytest.approx(expected.item(), rel=0.02)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", RECIPES)
 def test_margins_rise(tmp_path: Path, kind: str) -> None:
