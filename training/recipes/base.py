@@ -124,6 +124,11 @@ class Recipe(Section):
         """Whether `make` samples the problems."""
         return self.needs_rollouts
 
+    @property
+    def reads_answers(self) -> bool:
+        """Whether `make` reads the references of the problems, not only what the rollouts say of samples."""
+        return False
+
     def make(self, job: Job) -> list[dict[str, Any]]:
         """Rows of `kind`, made from `problems`; called only where there is no `data`.
 

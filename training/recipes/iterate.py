@@ -13,8 +13,6 @@ from mull.errors import one_of
 from mull.training.data.problems import ProblemSource
 from mull.training.errors import TrainingError
 from mull.training.recipes.base import Kind, Recipe, Section
-from mull.training.recipes.preference import Dpo
-from mull.training.recipes.sft import Star
 from mull.training.rollouts import Rollouts
 
 if TYPE_CHECKING:
@@ -71,7 +69,7 @@ class Iterate(Recipe):
             raise ValueError(f"improve: {improving.recipe} does not learn from samples")
         if self.verifier is not None:
             self.verifying("policy", nowhere, nowhere, nowhere, 1)
-            if isinstance(improving, Star) or (isinstance(improving, Dpo) and improving.steps is not None):
+            if improving.reads_answers:
                 raise ValueError(
                     "improve: hints of `star` and `steps` of `dpo` need the answers that `verifier` "
                     "stands in for; leave out `verifier`, or these"

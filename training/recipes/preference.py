@@ -117,6 +117,11 @@ class Dpo(_Paired):
             raise ValueError("sft_weight and training.options.loss_weights exclude each other")
         return self
 
+    @property
+    def reads_answers(self) -> bool:
+        """They judge what goes on from right steps."""
+        return self.steps is not None
+
     def make(self, job: Job) -> list[dict[str, Any]]:
         """Pairs of samples, or with `steps` of samples that differ from one step on.
 

@@ -119,6 +119,11 @@ class Star(Supervised):
         second = job.sample(again, "hinted", self.rollouts_of_hints()) if again else []
         return self.select.rows(rationalised(first, second), self.seed)
 
+    @property
+    def reads_answers(self) -> bool:
+        """Hints are answers."""
+        return True
+
     def rollouts_of_hints(self) -> Rollouts:
         """As the first round's, but never from its file."""
         return (self.rollouts or Rollouts()).model_copy(update={"file": None})

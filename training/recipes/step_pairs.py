@@ -54,11 +54,11 @@ def step_pairs(
         wrong += [(problem, s) for s in solutions_of(problem, chosen, how.delimiter)]
     labelled = label(job, how.labels, wrong, policy=recipe.model)
     failed = [
-        (problem, solution, error)
+        (problem, solution, error, solution.prefix(error))
         for (problem, solution), labels in zip(wrong, labelled.labels, strict=True)
         if (error := first_error(labels)) is not None
     ]
-    starts = {(problem.id, s.prefix(error)[1]): s.prefix(error) for problem, s, error in failed}
+    starts = {(problem.id, start[1]): start for problem, _, _, start in failed}
     drawn = continued(
         list(starts.values()),
         job.folder / "data" / "steps.jsonl",
@@ -71,8 +71,7 @@ def step_pairs(
         for start, found in zip(starts, drawn, strict=True)
     }
     rows = []
-    for problem, solution, error in failed:
-        _, prefix, _ = solution.prefix(error)
+    for problem, solution, error, (_, prefix, _) in failed:
         wrong_step, rest = solution.steps[error], "".join(solution.steps[error:])
         better = [t for t in right[problem.id, prefix] if steps_of(t, how.delimiter)[0] != wrong_step]
         if better:
